@@ -1,0 +1,1 @@
+"""The listener: a terminal program that follows the events of chosen accounts."""

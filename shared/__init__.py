@@ -1,0 +1,1 @@
+"""What tracker and listener both stand on: events, the event log, supervision, options, embedded servers."""

@@ -1,0 +1,1 @@
+"""HTTP: the application, one module a resource, and the server that runs it."""
