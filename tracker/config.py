@@ -1,0 +1,63 @@
+"""The tracker's settings: one table."""
+
+from __future__ import annotations
+
+import socket
+from dataclasses import dataclass
+from pathlib import Path
+
+import click
+
+from shared.embedded import default_data_dir
+from shared.options import setting
+
+
+@dataclass(frozen=True)
+class Config:
+    """What `tracker serve` runs with. Each field is an option, a variable TRACKER_<FIELD>, and a key of the TOML file."""
+
+    bind: str = setting(
+        "127.0.0.1:8080", "Where to listen; port 0 takes a free one, [::1]:8080 is IPv6.", metavar="HOST:PORT"
+    )
+    database: str | None = setting(
+        None,
+        "PostgreSQL, as postgresql://user:password@host/name. Without it the tracker runs its own.",
+        metavar="URL",
+        variables=("DATABASE_URL",),
+    )
+    redis: str | None = setting(
+        None,
+        "Redis, as redis://host:6379, rediss://… (TLS) or unix:///path. Without it the tracker runs its own.",
+        metavar="URL",
+        variables=("REDIS_URL",),
+    )
+    data_dir: Path = setting(
+        default_data_dir(),
+        "Where the tracker's own PostgreSQL and Redis keep their data.",
+        metavar="DIR",
+        type=click.Path(file_okay=False, path_type=Path),
+    )
+    host: str = setting(
+        socket.gethostname(), "The host name that this tracker's events carry.", metavar="NAME", type=str
+    )
+    max_data: int = setting(
+        64 * 1024, "The most bytes of data in an event, as JSON.", metavar="BYTES", type=click.IntRange(1, 16 << 20)
+    )
+    keep_events: int = setting(
+        1000, "How many events the log keeps for each account.", metavar="N", type=click.IntRange(1)
+    )
+    keep_seconds: int = setting(
+        7 * 86400, "How long the log keeps them after an account's last event.", metavar="S", type=click.IntRange(1)
+    )
+    go_channel: bool = setting(True, "Publish on the channel `events` too, in the format of the Go system.")
+    queue_size: int = setting(
+        10_000, "How many events may wait for the log; beyond that: 503.", metavar="N", type=click.IntRange(1)
+    )
+    cache_size: int = setting(
+        100_000, "How many accounts are remembered between requests.", metavar="N", type=click.IntRange(1)
+    )
+    log_level: str = setting(
+        "info",
+        "What to log, from this level up. Requests are logged at debug.",
+        type=click.Choice(["debug", "info", "warning", "error"]),
+    )
