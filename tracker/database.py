@@ -1,0 +1,166 @@
+"""PostgreSQL, as this program uses it: whole operations on a pool of asyncpg connections.
+
+asyncpg's exceptions end here: they become `Unavailable` and `OutcomeUnknown`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from functools import partial
+from typing import TypeVar
+
+import asyncpg
+import structlog
+import trio
+
+from shared.aio import Bridge, open_bridge
+from shared.errors import Misconfigured, OutcomeUnknown, Unavailable
+from tracker import migrations
+
+T = TypeVar("T")
+
+log = structlog.get_logger(__name__)
+
+PART = "database"
+_TIMEOUT = 3.0
+_PING_EVERY = 1.0
+_LISTEN_CHECK_EVERY = 2.0
+_CONNECTIONS = 10
+_SETTINGS = {"application_name": "tracker"}
+
+
+class Database:
+    """A pool of connections, usable from any trio task while the service `run` is up."""
+
+    def __init__(self, url: str) -> None:
+        self._url = url
+        self._bridge: Bridge | None = None
+        self._pool: asyncpg.Pool
+
+    async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
+        """Service: hold the pool; ready when PostgreSQL answers and the migrations are applied.
+
+        Raises Unavailable when PostgreSQL is away or does not answer within 3 s, and Misconfigured if it lets us in
+        but does not let us make our tables.
+        """
+        async with open_bridge(PART) as bridge:
+            watch = await translated(bridge, self._connect)
+            try:
+                self._pool = await translated(bridge, self._open_pool)
+                for name in await translated(bridge, partial(migrations.apply, watch)):
+                    log.info("database migrated", migration=name)
+                self._bridge = bridge
+                task_status.started()
+                # On a connection of its own: a pool that is merely busy is no server that is away.
+                while True:
+                    await trio.sleep(_PING_EVERY)
+                    await translated(bridge, partial(watch.execute, "select 1"))
+            except asyncpg.InsufficientPrivilegeError as error:
+                raise Misconfigured(
+                    f"PostgreSQL does not let the tracker make its tables: {error}."
+                    " Give its user the right to create in the database's schema, or let it own the table account."
+                ) from error
+            finally:
+                self._bridge = None
+                watch.terminate()
+                if hasattr(self, "_pool"):
+                    self._pool.terminate()
+
+    async def fetch(self, query: str, *arguments: object) -> list[asyncpg.Record]:
+        """The rows of a query that changes nothing. Raises Unavailable."""
+
+        async def operation() -> list[asyncpg.Record]:
+            async with self._pool.acquire(timeout=_TIMEOUT) as connection:
+                return await connection.fetch(query, *arguments)
+
+        return await translated(self._bridge, operation)
+
+    async def change(self, query: str, *arguments: object) -> asyncpg.Record | None:
+        """The first row that a changing statement returns.
+
+        Raises Unavailable if nothing was changed, and OutcomeUnknown if the answer was lost.
+        """
+        sent = False
+
+        async def operation() -> asyncpg.Record | None:
+            nonlocal sent
+            async with self._pool.acquire(timeout=_TIMEOUT) as connection:
+                sent = True
+                return await connection.fetchrow(query, *arguments)
+
+        try:
+            return await translated(self._bridge, operation)
+        except Unavailable as error:
+            if sent:
+                raise OutcomeUnknown(PART, error.reason) from error
+            raise
+
+    async def listen(
+        self, channel: str, heard: Callable[[str], object], *, task_status: trio.TaskStatus[None]
+    ) -> None:
+        """Service: call `heard(payload)` for each notification on a channel; ready when none can be missed any more.
+
+        Raises Unavailable when the connection is lost, or delivers nothing: some poolers take a LISTEN and forget it,
+        so it is tried every 2 s with a notification to ourselves, whose payload (an empty one) is not passed on.
+        """
+        bridge = self._bridge
+        echoed = trio.Event()
+
+        def notified(connection: object, pid: int, channel: str, payload: object) -> None:
+            if payload:
+                heard(str(payload))
+            else:
+                echoed.set()
+
+        connection = await translated(bridge, self._connect)
+        try:
+            await translated(bridge, partial(connection.add_listener, channel, notified))
+            task_status.started()
+            while True:
+                echoed = trio.Event()
+                await translated(bridge, partial(connection.execute, "select pg_notify($1, '')", channel))
+                with trio.move_on_after(_TIMEOUT):
+                    await echoed.wait()
+                if not echoed.is_set():
+                    raise Unavailable(PART, "notifications do not arrive")
+                await trio.sleep(_LISTEN_CHECK_EVERY)
+        finally:
+            connection.terminate()
+
+    async def _connect(self) -> asyncpg.Connection:
+        return await asyncpg.connect(self._url, timeout=_TIMEOUT, command_timeout=_TIMEOUT, server_settings=_SETTINGS)
+
+    async def _open_pool(self) -> asyncpg.Pool:
+        return await asyncpg.create_pool(
+            self._url,
+            min_size=1,
+            max_size=_CONNECTIONS,
+            timeout=_TIMEOUT,
+            command_timeout=_TIMEOUT,
+            server_settings=_SETTINGS,
+        )
+
+
+
+async def translated(bridge: Bridge | None, operation: Callable[[], Awaitable[T]]) -> T:
+    """Run an operation on asyncio. PostgreSQL away, stopping, starting or silent becomes Unavailable."""
+    if bridge is None:
+        raise Unavailable(PART, "not connected")
+    try:
+        return await bridge.call(operation)
+    except (
+        OSError,
+        TimeoutError,
+        asyncio.IncompleteReadError,
+        asyncpg.CannotConnectNowError,
+        asyncpg.ConnectionDoesNotExistError,
+        asyncpg.ConnectionFailureError,
+        asyncpg.InterfaceError,
+        asyncpg.OperatorInterventionError,
+        asyncpg.InsufficientResourcesError,
+        asyncpg.ReadOnlySQLTransactionError,
+        asyncpg.InvalidAuthorizationSpecificationError,  # a server that is still being set up, too
+        asyncpg.InvalidCatalogNameError,
+    ) as error:
+        raise Unavailable(PART, str(error) or type(error).__name__) from error

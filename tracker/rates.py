@@ -1,0 +1,71 @@
+"""The rate: how many events all trackers together accepted in the last second.
+
+The log counts every event that it takes, whichever tracker sent it. Reading that count and Redis' clock in one
+transaction ten times a second gives points of a curve; the rate is how far the curve rose over the last second, with
+the start of that second interpolated between two points.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from itertools import pairwise
+
+import trio
+
+from shared.errors import Unavailable
+from shared.log import Counters, EventLog
+
+WINDOW = 1.0
+SAMPLE_EVERY = 0.1
+_FRESH = 0.01
+
+
+class Rates:
+    """The rate, for any task of this process while the service `run` is up."""
+
+    def __init__(self, event_log: EventLog) -> None:
+        self._log = event_log
+        self._samples: deque[Counters] = deque()
+        self._sampled_at = float("-inf")
+        self._lock = trio.Lock()
+
+    async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
+        """Service: sample what the log has counted. While the log is away there is nothing to sample."""
+        task_status.started()
+        while True:
+            try:
+                async with self._lock:
+                    await self._sample()
+            except Unavailable:
+                self._samples.clear()
+                self._sampled_at = float("-inf")
+            await trio.sleep(SAMPLE_EVERY)
+
+    async def per_second(self) -> int:
+        """The events of the last second, by all trackers. Raises Unavailable while the log is away."""
+        async with self._lock:
+            if trio.current_time() - self._sampled_at > _FRESH:
+                await self._sample()
+        return rise(self._samples)
+
+    async def _sample(self) -> None:
+        counters = await self._log.counters()
+        if self._samples and self._samples[-1].epoch != counters.epoch:
+            self._samples.clear()
+        self._samples.append(counters)
+        self._sampled_at = trio.current_time()
+        while len(self._samples) > 2 and self._samples[1].now <= counters.now - WINDOW:
+            self._samples.popleft()
+
+
+def rise(samples: deque[Counters]) -> int:
+    """How many events were counted in the WINDOW that ends with the last sample, as exactly as the samples tell."""
+    last = samples[-1]
+    since = last.now - WINDOW
+    if last.appended_at <= since:
+        return 0
+    for before, after in pairwise(samples):
+        if before.now <= since < after.now:
+            share = (since - before.now) / (after.now - before.now)
+            return round(last.position - before.position - share * (after.position - before.position))
+    return last.position - samples[0].position
