@@ -113,3 +113,13 @@ async def supervise(
 def _first_leaf(group: BaseExceptionGroup[Unavailable]) -> Unavailable:
     first = group.exceptions[0]
     return _first_leaf(first) if isinstance(first, BaseExceptionGroup) else first
+
+
+def after(health: Health, run: Service) -> Service:
+    """The service, started each time only once another part is up."""
+
+    async def run_after(*, task_status: trio.TaskStatus[None]) -> None:
+        await health.wait_up()
+        await run(task_status=task_status)
+
+    return run_after

@@ -22,7 +22,12 @@ EVERYTHING = "*"
 TRUSTED_UNHEARD = 5.0
 """For how many seconds an account is trusted that was read when no notifications came."""
 
-_COLUMNS = "id, name, coalesce(isActive, true) as active"
+_SELECT = "select id, name, coalesce(isActive, true) as active from account where id = $1"
+_INSERT = "insert into account (name, isActive) values ($1, $2) returning id, name, isActive as active"
+_UPDATE = """
+    update account set name = coalesce($2, name), isActive = coalesce($3, isActive) where id = $1
+    returning id, name, coalesce(isActive, true) as active
+"""
 
 
 class Account(msgspec.Struct, frozen=True):
@@ -93,11 +98,7 @@ class Accounts:
 
     async def create(self, name: str, is_active: bool) -> Account:
         """Make an account. Raises Unavailable and OutcomeUnknown."""
-        row = await self._database.change(
-            f"insert into account (name, isActive) values ($1, $2) returning {_COLUMNS}",  # noqa: S608 - a constant
-            name,
-            is_active,
-        )
+        row = await self._database.change(_INSERT, name, is_active)
         assert row is not None
         self._changed(str(row["id"]))
         return _account(row)
@@ -107,13 +108,7 @@ class Accounts:
         if account_id > LARGEST_ID:
             raise NoSuchAccount(account_id)
         try:
-            row = await self._database.change(
-                "update account set name = coalesce($2, name), isActive = coalesce($3, isActive)"
-                f" where id = $1 returning {_COLUMNS}",
-                account_id,
-                name,
-                is_active,
-            )
+            row = await self._database.change(_UPDATE, account_id, name, is_active)
         finally:
             self._changed(str(account_id))
         if row is None:
@@ -129,7 +124,7 @@ class Accounts:
         if account_id > LARGEST_ID:
             return None
         heard, started_at = self._heard, trio.current_time()
-        rows = await self._database.fetch(f"select {_COLUMNS} from account where id = $1", account_id)  # noqa: S608
+        rows = await self._database.fetch(_SELECT, account_id)
         account = _account(rows[0]) if rows else None
         if self._heard == heard:  # else this answer may be older than a change that we were told of meanwhile
             self._cache[account_id] = _Entry(account, started_at)

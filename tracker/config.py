@@ -5,16 +5,18 @@ from __future__ import annotations
 import socket
 from dataclasses import dataclass
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import click
 
 from shared.embedded import default_data_dir
+from shared.errors import Misconfigured
 from shared.options import setting
 
 
 @dataclass(frozen=True)
 class Config:
-    """What `tracker serve` runs with. Each field is an option, a variable TRACKER_<FIELD>, and a key of the TOML file."""
+    """What `tracker serve` runs with. Each field is an option, a variable TRACKER_<FIELD> and a key of the file."""
 
     bind: str = setting(
         "127.0.0.1:8080", "Where to listen; port 0 takes a free one, [::1]:8080 is IPv6.", metavar="HOST:PORT"
@@ -61,3 +63,36 @@ class Config:
         "What to log, from this level up. Requests are logged at debug.",
         type=click.Choice(["debug", "info", "warning", "error"]),
     )
+
+    def __post_init__(self) -> None:
+        """Raises Misconfigured."""
+        _check_url("--database", self.database, ("postgresql", "postgres"))
+        _check_url("--redis", self.redis, ("redis", "rediss", "unix"))
+        _ = self.address
+
+    @property
+    def address(self) -> tuple[str | None, int]:
+        """Host and port to listen on; no host means all of this machine's addresses. Raises Misconfigured."""
+        try:
+            parts = urlsplit(f"//{self.bind}")
+            host, port = parts.hostname, parts.port
+        except ValueError:
+            port = None
+        if port is None or parts.netloc != self.bind:
+            raise Misconfigured(
+                f"--bind {self.bind} is no address: expected HOST:PORT, such as 127.0.0.1:8080, [::1]:8080 or :8080."
+            )
+        return host, port
+
+
+def _check_url(option: str, url: str | None, schemes: tuple[str, ...]) -> None:
+    if url is None:
+        return
+    expected = " or ".join(f"{scheme}://…" for scheme in schemes)
+    try:
+        parts = urlsplit(url)
+        _ = parts.port
+    except ValueError as error:
+        raise Misconfigured(f"The URL of {option} can't be read ({error}): expected {expected}.") from None
+    if parts.scheme not in schemes:
+        raise Misconfigured(f"The URL of {option} begins with {parts.scheme!r}: expected {expected}.")

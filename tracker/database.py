@@ -96,9 +96,7 @@ class Database:
                 raise OutcomeUnknown(PART, error.reason) from error
             raise
 
-    async def listen(
-        self, channel: str, heard: Callable[[str], object], *, task_status: trio.TaskStatus[None]
-    ) -> None:
+    async def listen(self, channel: str, heard: Callable[[str], object], *, task_status: trio.TaskStatus[None]) -> None:
         """Service: call `heard(payload)` for each notification on a channel; ready when none can be missed any more.
 
         Raises Unavailable when the connection is lost, or delivers nothing: some poolers take a LISTEN and forget it,
@@ -140,7 +138,6 @@ class Database:
             command_timeout=_TIMEOUT,
             server_settings=_SETTINGS,
         )
-
 
 
 async def translated(bridge: Bridge | None, operation: Callable[[], Awaitable[T]]) -> T:

@@ -1,0 +1,91 @@
+"""`GET /<id>`, `PATCH /<id>`, `POST /`: accounts."""
+
+from __future__ import annotations
+
+import json
+from typing import Any, TypeVar, cast
+
+import msgspec
+from quart import Blueprint, Response, request
+
+from shared.errors import Refused
+from shared.events import account_id
+from tracker.accounts import Account, Accounts, Name
+
+T = TypeVar("T")
+
+
+class NewAccount(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """The body of `POST /`."""
+
+    name: Name = msgspec.field(name="Name")
+    is_active: bool = msgspec.field(name="IsActive", default=True)
+
+
+class AccountChange(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """The body of `PATCH /<id>`: what is not given stays."""
+
+    name: Name | msgspec.UnsetType = msgspec.field(name="Name", default=msgspec.UNSET)
+    is_active: bool | msgspec.UnsetType = msgspec.field(name="IsActive", default=msgspec.UNSET)
+
+
+def blueprint(accounts: Accounts) -> Blueprint:
+    """The resource, over running `Accounts`."""
+    routes = Blueprint("accounts", __name__)
+
+    @routes.get("/<id_text>")
+    async def get(id_text: str) -> Response:
+        return _answer(await accounts.get(account_id(id_text)))
+
+    @routes.post("/")
+    async def post() -> Response:
+        new = await _body(NewAccount)
+        account = await accounts.create(new.name, new.is_active)
+        return _answer(account, 201, {"Location": f"/{account.id}"})
+
+    @routes.patch("/<id_text>")
+    async def patch(id_text: str) -> Response:
+        account = account_id(id_text)
+        change = await _body(AccountChange)
+        if change.name is msgspec.UNSET and change.is_active is msgspec.UNSET:
+            raise Refused('There is nothing to change; send "Name", "IsActive" or both.')
+        return _answer(await accounts.update(account, _given(change.name), _given(change.is_active)))
+
+    return routes
+
+
+def _given(value: T | msgspec.UnsetType) -> T | None:
+    return None if value is msgspec.UNSET else value
+
+
+def _answer(account: Account, status: int = 200, headers: dict[str, str] | None = None) -> Response:
+    return Response(msgspec.json.encode(account), status, headers, content_type="application/json")
+
+
+async def _body(kind: type[T]) -> T:
+    if request.mimetype != "application/json":
+        given = f"not {request.mimetype}" if request.mimetype else "and the header Content-Type to say so"
+        raise Refused(f"The body must be of type application/json, {given}.")
+    return parse(cast(bytes, await request.get_data(cache=False)), kind)
+
+
+def parse(body: bytes, kind: type[T]) -> T:
+    """Return the body as what it should be. Raises Refused, saying where it differs."""
+    try:
+        json.loads(body, object_pairs_hook=_without_doubles)
+        parsed = msgspec.json.decode(body, type=kind)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError, ValueError) as error:
+        reason = "it is nested too deeply" if isinstance(error, RecursionError) else str(error)
+        raise Refused(f"The body is no such JSON as expected here: {reason}.") from None
+    if "\x00" in (getattr(parsed, "name", None) or ""):
+        raise Refused("A Name can't hold the character NUL.")
+    return parsed
+
+
+def _without_doubles(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    keys: dict[str, Any] = {}
+    for key, value in pairs:
+        if key in keys:
+            raise ValueError(f"the key {key[:40]!r} is there more than once")
+        keys[key] = value
+    return keys

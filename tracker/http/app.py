@@ -1,0 +1,136 @@
+"""The application: a factory over ready objects, and how errors leave it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import structlog
+import trio
+from quart import Response, request
+from quart_trio import QuartTrio
+from quart_trio.wrappers import TrioWebsocket
+from werkzeug.exceptions import HTTPException, RequestEntityTooLarge, RequestTimeout
+
+from shared.errors import TrackerError
+from shared.supervision import Health
+from tracker.accounts import Accounts
+from tracker.http import accounts_resource, event_resource, operations, problems, rate_resource
+from tracker.rates import Rates
+from tracker.tracking import Tracking
+
+log = structlog.get_logger(__name__)
+
+BODY_TIMEOUT = 10.0
+
+
+def create_app(
+    tracking: Tracking, accounts: Accounts, rates: Rates, healths: Sequence[Health], *, max_data: int
+) -> TrackerApp:
+    """Make the application over services that someone else runs.
+
+    It is served without an ASGI lifespan: it starts nothing and owns no tasks, so `app.nursery`, whose failures
+    nobody would see, does not exist.
+    """
+    app = TrackerApp(__name__, static_folder=None)
+    # White space and escapes make a body larger than the data in it; what counts is checked once that is known.
+    app.config.update(MAX_CONTENT_LENGTH=4 * max_data, BODY_TIMEOUT=BODY_TIMEOUT)
+    app.register_blueprint(rate_resource.blueprint(rates))
+    app.register_blueprint(accounts_resource.blueprint(accounts))
+    app.register_blueprint(event_resource.blueprint(tracking, max_data))
+    app.register_blueprint(operations.blueprint(healths))
+    app.after_request(_no_type_without_body)
+    app.register_error_handler(TrackerError, _tracker_error)
+    app.register_error_handler(HTTPException, _http_error)
+    return app
+
+
+async def _no_type_without_body(response: Response) -> Response:
+    if request.method != "HEAD" and response.content_length == 0:
+        response.headers.pop("Content-Type", None)
+    return response
+
+
+async def _tracker_error(error: TrackerError) -> Response:
+    return _respond(problems.of_error(error))
+
+
+async def _http_error(error: HTTPException) -> Response:
+    status = error.code or 500
+    if isinstance(error, RequestEntityTooLarge):
+        detail = "The body is too large for anything that can be sent here."
+    elif isinstance(error, RequestTimeout):
+        detail = f"The body did not arrive within {BODY_TIMEOUT:g} seconds."
+    else:
+        detail = error.description or ""
+    response = _respond(problems.problem(status, detail))
+    for name, value in error.get_headers():
+        if name.lower() not in ("content-type", "content-length"):
+            response.headers[name] = value
+    return response
+
+
+def _respond(problem: problems.Problem) -> Response:
+    return Response(problem.body(), problem.status, problem.headers())
+
+
+class _Websocket(TrioWebsocket):
+    accepted = False
+
+    async def accept(self, *args: Any, **kwargs: Any) -> None:
+        await super().accept(*args, **kwargs)
+        self.accepted = True
+
+
+class TrackerApp(QuartTrio):
+    """Quart-Trio, where no error is lost in a group and a WebSocket ends with a code that tells why."""
+
+    websocket_class = _Websocket
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.stopping = trio.Event()
+        """Set when the server stops: WebSockets close with 1001."""
+
+    async def handle_user_exception(self, error: Any) -> Any:
+        """Answer an error that a handler raised.
+
+        Of a group, Quart-Trio answers the first that has an error handler and forgets the others, and forgets them
+        all if one of them is Cancelled. Here whatever is no answer for a client is logged and is a 500.
+        """
+        if not isinstance(error, BaseExceptionGroup):
+            return await super().handle_user_exception(error)
+        cancelled, errors = error.split(trio.Cancelled)
+        if cancelled is not None:
+            if errors is not None:
+                self.log_exception((type(errors), errors, errors.__traceback__))
+            raise cancelled
+        answers, faults = error.split((TrackerError, HTTPException))
+        if faults is not None or answers is None:
+            raise error
+        return await super().handle_user_exception(_first_leaf(answers))
+
+    def log_exception(self, exception_info: Any) -> None:
+        log.error("request failed", exc_info=exception_info)
+
+    async def handle_websocket(self, websocket: Any) -> Any:
+        """Run a WebSocket's handler. Quart closes with 1000 whatever happened: close before it does."""
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(self._close_when_stopping, websocket, nursery.cancel_scope)
+            response = await super().handle_websocket(websocket)
+            if response is not None and websocket.accepted:
+                await websocket.close(1011, "internal error")
+            nursery.cancel_scope.cancel()
+            return response
+        return None
+
+    async def _close_when_stopping(self, websocket: Any, handler: trio.CancelScope) -> None:
+        await self.stopping.wait()
+        if websocket.accepted:
+            await websocket.close(1001, "the server stops")
+        handler.cancel()
+
+
+def _first_leaf(group: BaseExceptionGroup[Exception]) -> Exception:
+    first = group.exceptions[0]
+    return _first_leaf(first) if isinstance(first, BaseExceptionGroup) else first

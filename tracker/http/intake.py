@@ -1,0 +1,46 @@
+"""From what a client sent to an event's data: pure functions over bytes."""
+
+from __future__ import annotations
+
+from urllib.parse import parse_qsl
+
+from shared import events
+from shared.errors import Refused
+
+FORMS = "as ?data=… in the URL, or as a body of type text/plain or application/json"
+
+
+def event_data(query: bytes, content_type: str, body: bytes, limit: int) -> bytes:
+    """Return an event's data as JSON, from the query string or else from the body.
+
+    `content_type` is the header's value or ''; a body without a type counts as text/plain. Raises Refused, and
+    DataTooLarge beyond `limit` bytes of JSON.
+    """
+    given = _from_query(query)
+    if len(given) + bool(body) > 1:
+        raise Refused(f"The data was given more than once; send it once, {FORMS}.")
+    if given:
+        if not given[0]:
+            raise Refused(f"The data is empty; send some, {FORMS}.")
+        return events.encode_text(given[0], limit)
+    if not body:
+        raise Refused(f"There is no data; send it {FORMS}.")
+    mime = content_type.partition(";")[0].strip().lower()
+    if mime == "application/json":
+        return events.encode_json(body, limit)
+    if mime in ("text/plain", ""):
+        try:
+            return events.encode_text(body.decode(), limit)
+        except UnicodeDecodeError as error:
+            raise Refused(f"The body is not UTF-8: {error.reason} at byte {error.start}.") from None
+    raise Refused(f"A body of type {mime!r} is no data for an event; send it {FORMS}.")
+
+
+def _from_query(query: bytes) -> list[str]:
+    if b"data" not in query:
+        return []
+    try:
+        pairs = parse_qsl(query.decode("ascii"), keep_blank_values=True, errors="strict")
+    except UnicodeDecodeError:
+        raise Refused("The data in the URL is not percent-encoded UTF-8.") from None
+    return [value for key, value in pairs if key == "data"]

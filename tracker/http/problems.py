@@ -1,0 +1,65 @@
+"""Errors as clients see them: application/problem+json (RFC 9457), one mapping from our exceptions to statuses."""
+
+from __future__ import annotations
+
+from http import HTTPStatus
+
+import msgspec
+
+from shared.errors import AccountNotActive, NoSuchAccount, OutcomeUnknown, Refused, TrackerError, Unavailable
+from shared.events import DataTooLarge
+
+CONTENT_TYPE = "application/problem+json"
+RETRY_AFTER = "2"
+"""Seconds, as the header Retry-After has them."""
+
+_STATUSES: tuple[tuple[type[TrackerError], HTTPStatus], ...] = (
+    (DataTooLarge, HTTPStatus.REQUEST_ENTITY_TOO_LARGE),
+    (NoSuchAccount, HTTPStatus.NOT_FOUND),
+    (AccountNotActive, HTTPStatus.BAD_REQUEST),
+    (Refused, HTTPStatus.BAD_REQUEST),
+    (Unavailable, HTTPStatus.SERVICE_UNAVAILABLE),
+    (OutcomeUnknown, HTTPStatus.GATEWAY_TIMEOUT),
+)
+
+
+class Problem(msgspec.Struct, frozen=True):
+    """A problem document. `type` stays about:blank: title and status say which kind it is."""
+
+    title: str
+    status: int
+    detail: str
+    type: str = "about:blank"
+
+    def body(self) -> bytes:
+        return msgspec.json.encode(
+            {"type": self.type, "title": self.title, "status": self.status, "detail": self.detail}
+        )
+
+    def headers(self) -> dict[str, str]:
+        headers = {"Content-Type": CONTENT_TYPE}
+        if self.status == HTTPStatus.SERVICE_UNAVAILABLE:
+            headers["Retry-After"] = RETRY_AFTER
+        return headers
+
+
+def problem(status: int, detail: str) -> Problem:
+    """The problem document of a status."""
+    return Problem(HTTPStatus(status).phrase, status, detail)
+
+
+def of_error(error: TrackerError) -> Problem:
+    """The problem document of one of our exceptions. Raises the exception itself if clients should never see it."""
+    for kind, status in _STATUSES:
+        if isinstance(error, kind):
+            return problem(status, _detail(error))
+    raise error
+
+
+def _detail(error: TrackerError) -> str:
+    # What a server of ours said of its troubles is for the log, not for the client.
+    if isinstance(error, Unavailable):
+        return f"The {error.part} is not available right now. Nothing was done; try again."
+    if isinstance(error, OutcomeUnknown):
+        return f"The {error.part} did not answer in time. It may have been done, or not."
+    return str(error)

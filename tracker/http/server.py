@@ -1,0 +1,247 @@
+"""hypercorn in our nursery: our listeners and connections, hypercorn's protocols.
+
+`hypercorn.trio.serve` lets one connection's failure end the server (hypercorn #225), can't cancel a send to a client
+that does not read, and forgets connections when it works with Quart-Trio, which cancels a request's tasks while
+hypercorn still recycles its connection: `Connection: close` is ignored, the idle timeout never armed. `_Connection`
+takes the place of hypercorn's `TCPServer` and does those parts so that they work.
+"""
+
+from __future__ import annotations
+
+import math
+from functools import partial
+from http import HTTPStatus
+from typing import Any
+
+import h11
+import structlog
+import trio
+from hypercorn.app_wrappers import ASGIWrapper
+from hypercorn.config import Config
+from hypercorn.events import Closed, Event, RawData, Updated
+from hypercorn.protocol import ProtocolWrapper
+from hypercorn.protocol.h11 import H11Protocol
+from hypercorn.trio.task_group import TaskGroup
+from hypercorn.trio.worker_context import WorkerContext
+from hypercorn.typing import ConnectionState
+from hypercorn.utils import parse_socket_addr
+
+from tracker.http.app import TrackerApp
+from tracker.http.problems import problem
+
+log = structlog.get_logger(__name__)
+
+IDLE_TIMEOUT = 75.0
+"""How long a connection may wait for its next request, in seconds. A proxy must reuse its connections sooner."""
+HEAD_TIMEOUT = 10.0
+"""How long a request line and its headers may take to arrive."""
+SEND_TIMEOUT = 30.0
+"""How long a client may take to read what is sent to it in one piece."""
+LINGER = 2.0
+"""How long to read on after the last answer: closing earlier could destroy it on its way to a client that still sends
+(RFC 9112, 9.6)."""
+GRACE = 10.0
+"""How long requests in flight may take once the server stops."""
+MAX_HEAD = 256 * 1024
+"""The largest request head in bytes: data may stand in the URL, percent-encoded."""
+_RECEIVE = 64 * 1024
+_REFUSALS = {
+    400: "This is not HTTP/1.1 as RFC 9112 has it.",
+    408: f"The request did not arrive within {HEAD_TIMEOUT:g} seconds.",
+    431: f"The request line and headers take more than {MAX_HEAD} bytes.",
+}
+
+
+async def serve(
+    app: TrackerApp,
+    listeners: list[trio.SocketListener],
+    *,
+    task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED,
+) -> None:
+    """Serve until `app.stopping` is set; then take no new connections, finish what is in flight, and return.
+
+    Requests get GRACE seconds to finish. Closes the listeners.
+    """
+    config = Config()
+    config.include_server_header = False
+    config.h11_max_incomplete_size = MAX_HEAD
+    config.logger_class = _HypercornLog  # type: ignore[assignment]  # the part of it that the protocols call
+    context = WorkerContext(None)
+    connections: set[_Connection] = set()
+
+    async def handle(stream: trio.SocketStream) -> None:
+        connection = _Connection(app, config, context, stream)
+        connections.add(connection)
+        try:
+            await connection.run()
+        except* Exception as error:
+            log.warning("connection failed", exc_info=error)
+        finally:
+            connections.discard(connection)
+
+    async with trio.open_nursery() as handlers:
+        async with trio.open_nursery() as accepting:
+            await accepting.start(partial(trio.serve_listeners, handle, listeners, handler_nursery=handlers))
+            task_status.started()
+            await app.stopping.wait()
+            accepting.cancel_scope.cancel()
+        for listener in listeners:
+            await listener.aclose()
+        await context.terminated.set()
+        for connection in connections:
+            connection.stop()
+        handlers.cancel_scope.deadline = trio.current_time() + GRACE
+
+
+class _Connection:
+    """One client's connection, from its first byte until it is closed."""
+
+    def __init__(self, app: TrackerApp, config: Config, context: WorkerContext, stream: trio.SocketStream) -> None:
+        self._app = app
+        self._config = config
+        self._context = context
+        self._stream = stream
+        self._send_lock = trio.Lock()
+        self._receiving = trio.CancelScope()
+        self._deadline = math.inf
+        self._idle = True
+        self._started = False  # a request, of which some bytes have come
+        self._closing = False
+        self._protocol: ProtocolWrapper
+
+    async def run(self) -> None:
+        """Serve the connection until either side ends it."""
+        socket = self._stream.socket
+        try:
+            client = parse_socket_addr(socket.family, socket.getpeername())
+            server = parse_socket_addr(socket.family, socket.getsockname())
+            async with TaskGroup() as tasks:
+                common = (self._app_wrapper(), self._config, self._context, tasks, ConnectionState({}), False)
+                self._protocol = ProtocolWrapper(*common, client, server, self._send)
+                self._protocol.protocol = _H11(*common, client, server, self._send)
+                self._rest(IDLE_TIMEOUT)
+                await self._receive()
+        except OSError:
+            pass  # the client went away before it could be asked who it is
+        finally:
+            await trio.aclose_forcefully(self._stream)
+
+    def stop(self) -> None:
+        """End the connection now if no request is under way, else after its answer (hypercorn sees to that)."""
+        if self._idle:
+            self._rest(0)
+
+    def _app_wrapper(self) -> Any:
+        return ASGIWrapper(self._app)
+
+    def _rest(self, seconds: float) -> None:
+        """Give the next bytes so long to arrive."""
+        self._deadline = trio.current_time() + seconds
+        self._receiving.deadline = self._deadline
+
+    async def _receive(self) -> None:
+        while data := await self._next_bytes():
+            if self._closing:
+                continue
+            if self._idle and not self._started:
+                self._started = True
+                self._rest(HEAD_TIMEOUT)
+            await self._protocol.handle(RawData(data))
+        await self._protocol.handle(Closed())
+
+    async def _next_bytes(self) -> bytes:
+        """What came, or nothing at the end of the connection or of its time."""
+        with trio.CancelScope(deadline=self._deadline) as self._receiving:
+            try:
+                return bytes(await self._stream.receive_some(_RECEIVE))
+            except (trio.BrokenResourceError, trio.ClosedResourceError):
+                return b""
+        if self._idle and self._started and not self._closing and not self._context.terminated.is_set():
+            protocol = self._protocol.protocol
+            if isinstance(protocol, _H11):
+                await protocol._send_error_response(408)
+                await self._send(Closed())
+                return await self._next_bytes()
+        return b""
+
+    async def _send(self, event: Event) -> None:
+        """What hypercorn's protocols call to act on the connection. Must not be a checkpoint for Updated: the task that
+        calls is usually cancelled by then."""
+        if isinstance(event, RawData):
+            await self._send_bytes(event.data)
+        elif isinstance(event, Updated):
+            self._idle = event.idle
+            self._started = False
+            if event.idle:
+                self._rest(IDLE_TIMEOUT)
+            else:
+                self._rest(math.inf)
+        elif isinstance(event, Closed) and not self._closing:
+            self._closing = True
+            self._rest(LINGER)
+            with trio.CancelScope(shield=True):  # never blocks
+                try:
+                    await self._stream.send_eof()
+                except (trio.BrokenResourceError, trio.ClosedResourceError, trio.BusyResourceError):
+                    self._rest(0)
+
+    async def _send_bytes(self, data: bytes) -> None:
+        if not data:
+            return
+        async with self._send_lock:
+            sent = False
+            try:
+                with trio.move_on_after(SEND_TIMEOUT):
+                    await self._stream.send_all(data)
+                    sent = True
+            except (trio.BrokenResourceError, trio.ClosedResourceError):
+                pass
+            finally:
+                if not sent:  # and what was sent may end anywhere: nothing can follow it
+                    self._closing = True
+                    await trio.aclose_forcefully(self._stream)
+        if not sent:
+            await self._protocol.handle(Closed())
+
+
+class _H11(H11Protocol):
+    """HTTP/1.1 with reason phrases, whose own refusals say what was wrong."""
+
+    async def _send_h11_event(self, event: Any) -> None:
+        if isinstance(event, h11.Response):
+            event = h11.Response(
+                status_code=event.status_code, headers=event.headers, reason=HTTPStatus(event.status_code).phrase
+            )
+        await super()._send_h11_event(event)
+
+    async def _send_error_response(self, status_code: int) -> None:
+        refusal = problem(status_code, _REFUSALS.get(status_code, ""))
+        body = refusal.body()
+        headers = [(name.encode(), value.encode()) for name, value in refusal.headers().items()]
+        headers += [(b"content-length", b"%d" % len(body)), (b"connection", b"close")]
+        headers += self.config.response_headers("h11")
+        await self._send_h11_event(h11.Response(status_code=status_code, headers=headers))
+        await self._send_h11_event(h11.Data(data=body))
+        await self._send_h11_event(h11.EndOfMessage())
+
+
+class _HypercornLog:
+    """What hypercorn says, in our log."""
+
+    def __init__(self, config: Config) -> None:
+        pass
+
+    async def access(self, scope: Any, response: Any, seconds: float) -> None:
+        log.debug(
+            "request",
+            method=scope.get("method", "WEBSOCKET"),
+            path=scope["path"],
+            status=response["status"] if response else None,
+            ms=round(seconds * 1000, 1),
+        )
+
+    async def exception(self, message: str, *args: Any, **kwargs: Any) -> None:
+        log.exception(message)
+
+    async def warning(self, message: str, *args: Any, **kwargs: Any) -> None:
+        log.warning(message)

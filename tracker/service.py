@@ -1,0 +1,113 @@
+"""The whole tracker: what there is, and in which order it starts and stops."""
+
+from __future__ import annotations
+
+import contextlib
+import signal
+
+import structlog
+import trio
+
+from shared.embedded import Postgres, Redis, hold
+from shared.errors import Misconfigured
+from shared.log import PART as LOG
+from shared.log import EventLog
+from shared.supervision import Health, after, supervise
+from tracker.accounts import Accounts
+from tracker.config import Config
+from tracker.database import PART as DATABASE
+from tracker.database import Database
+from tracker.http import server
+from tracker.http.app import TrackerApp, create_app
+from tracker.publisher import Publisher
+from tracker.rates import Rates
+from tracker.tracking import Tracking
+
+log = structlog.get_logger(__name__)
+
+
+async def serve(config: Config, *, task_status: trio.TaskStatus[list[str]] = trio.TASK_STATUS_IGNORED) -> None:
+    """Run a tracker until SIGTERM or SIGINT; a second signal cuts short what is still in flight.
+
+    `task_status.started()` gets the URLs that it serves, once every part is up. Raises Misconfigured if it can't run
+    with these settings; what any part raises otherwise is a bug, and ends it.
+    """
+    with contextlib.ExitStack() as held:
+        listeners = await _listen(config)
+        embedded: dict[str, Postgres | Redis] = {}
+        if config.database is None:
+            embedded[DATABASE] = Postgres(config.data_dir)
+        if config.redis is None:
+            embedded[LOG] = Redis(config.data_dir)
+        if embedded:
+            held.enter_context(hold(config.data_dir))
+
+        database = Database(config.database or embedded[DATABASE].url)
+        event_log = EventLog(
+            config.redis or embedded[LOG].url,
+            config.host,
+            keep=config.keep_events,
+            expire=config.keep_seconds,
+            go_channel=config.go_channel,
+        )
+        accounts = Accounts(database, config.cache_size)
+        publisher = Publisher(event_log, config.queue_size)
+        rates = Rates(event_log)
+        database_health, log_health = Health(DATABASE, _report), Health(LOG, _report)
+        app = create_app(
+            Tracking(accounts, publisher), accounts, rates, [database_health, log_health], max_data=config.max_data
+        )
+
+        async with trio.open_nursery() as servers:  # outlives the services, which need its servers to the end
+            async with trio.open_nursery() as services:
+                services.start_soon(_stop_at_signal, app.stopping, servers.cancel_scope)
+                services.start_soon(_serve_http, app, listeners, services.cancel_scope)
+                async with trio.open_nursery() as starting:
+                    for name, own in embedded.items():
+                        starting.start_soon(servers.start, supervise, own.run, Health(f"own {name}", _report))
+                services.start_soon(supervise, database.run, database_health)
+                services.start_soon(supervise, after(database_health, accounts.run), Health("account changes", _report))
+                services.start_soon(supervise, event_log.run, log_health)
+                services.start_soon(supervise, publisher.run, Health("publisher", _report))
+                services.start_soon(supervise, rates.run, Health("rates", _report))
+                for health in (database_health, log_health):
+                    await health.wait_up()
+                task_status.started([_url(listener) for listener in listeners])
+            servers.cancel_scope.cancel()
+
+
+async def _serve_http(app: TrackerApp, listeners: list[trio.SocketListener], rest: trio.CancelScope) -> None:
+    await server.serve(app, listeners)
+    rest.cancel()
+
+
+async def _stop_at_signal(stopping: trio.Event, everything: trio.CancelScope) -> None:
+    with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:
+        async for number in signals:
+            if stopping.is_set():
+                everything.cancel()
+            else:
+                log.info("stopping", signal=signal.Signals(number).name)
+                stopping.set()
+
+
+def _report(part: str, reason: str | None) -> None:
+    if reason is None:
+        log.info("back", part=part)
+    else:
+        log.warning("unavailable, trying again until it is back", part=part, reason=reason)
+
+
+async def _listen(config: Config) -> list[trio.SocketListener]:
+    host, port = config.address
+    try:
+        return await trio.open_tcp_listeners(port, host=host)
+    except OSError as error:
+        raise Misconfigured(
+            f"Can't listen on {config.bind}: {error.strerror}. Choose another address with --bind HOST:PORT."
+        ) from error
+
+
+def _url(listener: trio.SocketListener) -> str:
+    host, port = listener.socket.getsockname()[:2]
+    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
