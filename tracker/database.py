@@ -132,7 +132,7 @@ class Database:
     async def _open_pool(self) -> asyncpg.Pool:
         return await asyncpg.create_pool(
             self._url,
-            min_size=1,
+            min_size=0,
             max_size=_CONNECTIONS,
             timeout=_TIMEOUT,
             command_timeout=_TIMEOUT,

@@ -103,6 +103,7 @@ class _Connection:
         self._stream = stream
         self._send_lock = trio.Lock()
         self._receiving = trio.CancelScope()
+        self._handling = trio.CancelScope()
         self._deadline = math.inf
         self._idle = True
         self._started = False  # a request, of which some bytes have come
@@ -146,7 +147,10 @@ class _Connection:
             if self._idle and not self._started:
                 self._started = True
                 self._rest(HEAD_TIMEOUT)
-            await self._protocol.handle(RawData(data))
+            # Left when the connection is to be closed: hypercorn never stops waiting to parse a request that came
+            # before it decided not to take another one.
+            with trio.CancelScope() as self._handling:
+                await self._protocol.handle(RawData(data))
         await self._protocol.handle(Closed())
 
     async def _next_bytes(self) -> bytes:
@@ -179,6 +183,7 @@ class _Connection:
         elif isinstance(event, Closed) and not self._closing:
             self._closing = True
             self._rest(LINGER)
+            self._handling.cancel()
             with trio.CancelScope(shield=True):  # never blocks
                 try:
                     await self._stream.send_eof()
