@@ -18,14 +18,21 @@ F = TypeVar("F", bound=Callable[..., Any])
 
 
 def setting(
-    default: Any, help: str, *, metavar: str | None = None, type: Any = None, variables: tuple[str, ...] = ()
+    default: Any,
+    help: str,
+    *,
+    metavar: str | None = None,
+    type: Any = None,
+    variables: tuple[str, ...] = (),
+    name: str | None = None,
 ) -> Any:
     """A field of a table of settings.
 
     `help` is what `--help` says, `type` a click type (by default that of `default`), `variables` are environment
-    variables that count beside the program's own.
+    variables that count beside the program's own. `name` is what the setting is called outside, where that can't be
+    the field's name: `from`.
     """
-    meta = {"help": help, "metavar": metavar, "type": type, "variables": variables}
+    meta = {"help": help, "metavar": metavar, "type": type, "variables": variables, "name": name}
     return dataclasses.field(default=default, metadata={"setting": meta})
 
 
@@ -39,7 +46,8 @@ def options(table: type, program: str) -> Callable[[F], F]:
     def decorate(command: F) -> F:
         for field in reversed(dataclasses.fields(table)):
             meta = field.metadata["setting"]
-            flag = "--" + field.name.replace("_", "-")
+            name = meta["name"] or field.name
+            flag = "--" + name.replace("_", "-")
             flags = f"{flag}/--no-{flag[2:]}" if isinstance(field.default, bool) else flag
             option = click.option(
                 flags,
@@ -49,7 +57,7 @@ def options(table: type, program: str) -> Callable[[F], F]:
                 type=meta["type"],
                 metavar=meta["metavar"],
                 help=meta["help"],
-                envvar=[f"{program.upper()}_{field.name.upper()}", *meta["variables"]],
+                envvar=[f"{program.upper()}_{name.upper()}", *meta["variables"]],
                 show_envvar=True,
             )
             command = option(command)
@@ -75,7 +83,7 @@ def _read_file(context: click.Context, parameter: click.Parameter, path: Path | 
         read = {key.replace("-", "_"): value for key, value in tomllib.loads(path.read_text()).items()}
     except (OSError, ValueError) as error:
         raise click.BadParameter(f"{path} is not a TOML file: {error}", context, parameter) from error
-    known = {option.name for option in context.command.params}
-    if unknown := sorted(set(read) - known):
+    known = {option.opts[0].lstrip("-").replace("-", "_"): option.name for option in context.command.params}
+    if unknown := sorted(set(read) - set(known)):
         raise click.BadParameter(f"{path} has settings that {context.command.name} does not know: {unknown}")
-    context.default_map = {**(context.default_map or {}), **read}
+    context.default_map = {**(context.default_map or {}), **{known[name]: value for name, value in read.items()}}

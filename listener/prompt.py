@@ -1,0 +1,104 @@
+"""The interactive menu: choose accounts, watch their events."""
+
+from __future__ import annotations
+
+import signal
+from collections.abc import AsyncIterator, Awaitable, Callable
+from typing import TypeVar
+
+import trio
+
+from listener.config import Config
+from listener.output import escape
+from listener.signals import cancel_at_signal
+from listener.terminal import STDIN, STDOUT, Ended, Prompt, is_terminal, open_prompt, wait_end_of_input, write
+from shared.errors import Refused
+
+T = TypeVar("T")
+
+COMMANDS = ("accounts", "events")
+
+
+async def run(config: Config) -> None:
+    """Hold the dialogue until Ctrl+C or the end of the input at a prompt, or SIGTERM."""
+    with trio.open_signal_receiver(signal.SIGINT) as interrupts, trio.open_signal_receiver(signal.SIGTERM) as ends:
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(cancel_at_signal, ends, nursery.cancel_scope)
+            await Dialogue(config, interrupts).run()
+            nursery.cancel_scope.cancel()
+
+
+class Dialogue:
+    """One session at the prompt, with the accounts selected so far."""
+
+    def __init__(self, config: Config, interrupts: AsyncIterator[int]) -> None:
+        self._config = config
+        self._interrupts = interrupts
+        self._selected: set[int] = set()
+        self._prompt: Prompt = open_prompt()
+
+    async def run(self) -> None:
+        """Ask for commands until the person leaves."""
+        await write([f"Connecting to Redis@{escape(self._config.address)}"])
+        while True:
+            await write([f"options: [{' '.join(COMMANDS)}]"])
+            match await self._ask(">", COMMANDS):
+                case Ended():
+                    break
+                case "accounts":
+                    if await self._choose() is Ended.END:
+                        break
+                case "events":
+                    await self._listen()
+                case unknown:
+                    await write([f"unrecognized command: {escape(unknown)}"])
+        await write(["Goodbye!"])
+
+    async def _ask(self, question: str, completions: tuple[str, ...] = ()) -> str | Ended:
+        return await self._interruptible(lambda: self._prompt.ask(question, completions))
+
+    async def _choose(self) -> Ended | None:
+        from shared.events import account_id
+
+        await write([f" already selected accounts: {self._shown}", " input space separated account IDs"])
+        answer = await self._ask("accounts >")
+        if isinstance(answer, Ended):
+            return answer
+        complaints = []
+        for piece in answer.split(" "):
+            try:
+                self._selected.add(account_id(piece))
+            except Refused:
+                complaints.append(f' "{escape(piece)}" should be an (positive) number')
+        await write([*complaints, f" current selected accounts: {self._shown}"])
+        return None
+
+    async def _listen(self) -> None:
+        if not self._selected:
+            await write([" no account IDs selected"])
+            return
+        await self._interruptible(self._listen_to_end)
+        if is_terminal(STDIN):
+            await write([""])  # the line on which ^C stands
+
+    async def _listen_to_end(self) -> None:
+        from listener.listening import listen
+
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(lambda: listen(self._config, self._selected, announce_to=STDOUT))
+            if is_terminal(STDIN):
+                await wait_end_of_input()
+                nursery.cancel_scope.cancel()
+
+    @property
+    def _shown(self) -> str:
+        return f"[{' '.join(map(str, sorted(self._selected)))}]"
+
+    async def _interruptible(self, action: Callable[[], Awaitable[T]]) -> T | Ended:
+        """Run an action, and cancel it at Ctrl+C."""
+        result: T | Ended = Ended.INTERRUPT
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(cancel_at_signal, self._interrupts, nursery.cancel_scope)
+            result = await action()
+            nursery.cancel_scope.cancel()
+        return result
