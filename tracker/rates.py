@@ -17,7 +17,6 @@ from shared.log import Counters, EventLog
 
 WINDOW = 1.0
 SAMPLE_EVERY = 0.1
-_FRESH = 0.01
 
 
 class Rates:
@@ -43,17 +42,19 @@ class Rates:
 
     async def per_second(self) -> int:
         """The events of the last second, by all trackers. Raises Unavailable while the log is away."""
+        asked_at = trio.current_time()
         async with self._lock:
-            if trio.current_time() - self._sampled_at > _FRESH:
+            if self._sampled_at < asked_at:  # whoever waits here together shares one sample
                 await self._sample()
         return rise(self._samples)
 
     async def _sample(self) -> None:
+        sampled_at = trio.current_time()
         counters = await self._log.counters()
-        if self._samples and self._samples[-1].epoch != counters.epoch:
-            self._samples.clear()
+        if self._samples and self._samples[-1].epoch not in ("", counters.epoch):
+            self._samples.clear()  # the log was lost, and counts from the start
         self._samples.append(counters)
-        self._sampled_at = trio.current_time()
+        self._sampled_at = sampled_at
         while len(self._samples) > 2 and self._samples[1].now <= counters.now - WINDOW:
             self._samples.popleft()
 
