@@ -78,7 +78,7 @@ class Config:
             host, port = parts.hostname, parts.port
         except ValueError:
             port = None
-        if port is None or parts.netloc != self.bind:
+        if port is None or parts.netloc != self.bind or parts.username is not None:
             raise Misconfigured(
                 f"--bind {self.bind} is no address: expected HOST:PORT, such as 127.0.0.1:8080, [::1]:8080 or :8080."
             )

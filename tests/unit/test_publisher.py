@@ -1,0 +1,154 @@
+"""Batches, bounds and outcomes, on virtual time, with a log whose answers the test decides."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import pytest
+import trio
+from trio.testing import MockClock, wait_all_tasks_blocked
+
+from shared.errors import OutcomeUnknown, Unavailable
+from shared.events import Draft
+from shared.log import Appended
+from tracker import publisher as module
+from tracker.publisher import Publisher
+
+
+class Log:
+    """Stands in for the event log: remembers the batches, answers when it is let to, or fails as told."""
+
+    def __init__(self) -> None:
+        self.batches: list[list[bytes]] = []
+        self.may_answer = trio.Event()
+        self.failure: Exception | None = None
+
+    async def append(self, batch: Sequence[Draft]) -> list[Appended]:
+        self.batches.append([draft.head for draft in batch])
+        with trio.move_on_after(3) as patience:
+            await self.may_answer.wait()
+        if patience.cancelled_caught:
+            raise OutcomeUnknown("log", "no answer in time")
+        if self.failure is not None:
+            raise self.failure
+        return [Appended(draft.head.decode(), 1) for draft in batch]
+
+
+class Senders:
+    """Sends events at the same time and keeps what each sender got."""
+
+    def __init__(self, publisher: Publisher, nursery: trio.Nursery) -> None:
+        self._publisher = publisher
+        self._nursery = nursery
+        self.got: dict[str, object] = {}
+
+    async def send(self, *names: str) -> None:
+        """Start senders, in this order, and return once they wait."""
+        for name in names:
+            self._nursery.start_soon(self._send, name)
+            await wait_all_tasks_blocked()
+
+    async def _send(self, name: str) -> None:
+        try:
+            self.got[name] = (await self._publisher.commit(Draft(1, name.encode()))).position
+        except (Unavailable, OutcomeUnknown) as error:
+            self.got[name] = type(error)
+
+
+@pytest.fixture
+def log() -> Log:
+    return Log()
+
+
+@pytest.fixture
+async def publisher(log: Log, nursery: trio.Nursery) -> Publisher:
+    publisher = Publisher(log, queue_size=3)  # type: ignore[arg-type]
+    await nursery.start(publisher.run)
+    return publisher
+
+
+@pytest.fixture
+def senders(publisher: Publisher, nursery: trio.Nursery) -> Senders:
+    return Senders(publisher, nursery)
+
+
+async def test_the_next_batch_gathers_while_one_is_under_way(senders: Senders, log: Log) -> None:
+    await senders.send("a", "b", "c", "d")
+    assert log.batches == [[b"a"]]
+    log.may_answer.set()
+    await wait_all_tasks_blocked()
+    assert log.batches == [[b"a"], [b"b", b"c", b"d"]]
+    assert senders.got == {name: name for name in "abcd"}
+
+
+async def test_a_full_queue_refuses_at_once(senders: Senders, log: Log) -> None:
+    await senders.send("a", "b", "c", "d", "e")
+    assert senders.got == {"e": Unavailable}
+    log.may_answer.set()
+    await wait_all_tasks_blocked()
+    assert senders.got == {"a": "a", "b": "b", "c": "c", "d": "d", "e": Unavailable}
+
+
+@pytest.mark.parametrize("failure", [Unavailable, OutcomeUnknown])
+async def test_a_failed_batch_fails_for_each_sender_and_the_next_goes_on(
+    senders: Senders, log: Log, failure: type[Unavailable | OutcomeUnknown]
+) -> None:
+    await senders.send("a", "b", "c")
+    log.failure = failure("log", "as told")
+    log.may_answer.set()
+    await wait_all_tasks_blocked()
+    assert senders.got == {"a": failure, "b": failure, "c": failure}
+    log.failure = None
+    await senders.send("d")
+    assert senders.got["d"] == "d"
+
+
+async def test_a_silent_log_is_answered_for_within_5_seconds(
+    senders: Senders, log: Log, autojump_clock: MockClock
+) -> None:
+    started = trio.current_time()
+    await senders.send("a", "b")
+    with trio.fail_after(60):
+        while len(senders.got) < 2:
+            await trio.sleep(0.1)
+    assert trio.current_time() - started <= 5
+    # What was sent may be in the log; what was taken for the second batch too, by the time its sender gives up.
+    assert senders.got == {"a": OutcomeUnknown, "b": OutcomeUnknown}
+
+
+async def test_what_is_refused_is_not_sent_later(
+    senders: Senders, log: Log, autojump_clock: MockClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "PATIENCE", 1.0)
+    await senders.send("a", "b", "c")
+    await trio.sleep(2)
+    assert senders.got == {"a": OutcomeUnknown, "b": Unavailable, "c": Unavailable}
+    log.may_answer.set()
+    await senders.send("d")
+    await wait_all_tasks_blocked()
+    await trio.sleep(5)
+    assert log.batches == [[b"a"], [b"d"]]
+
+
+async def test_a_cancelled_sender_takes_back_what_is_still_waiting(
+    publisher: Publisher, senders: Senders, log: Log, nursery: trio.Nursery
+) -> None:
+    await senders.send("a")
+    with trio.CancelScope() as scope:
+        scope.cancel()
+        await publisher.commit(Draft(1, b"cancelled"))
+    log.may_answer.set()
+    await senders.send("b")
+    assert log.batches == [[b"a"], [b"b"]]
+
+
+async def test_batches_are_bounded(log: Log, nursery: trio.Nursery, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "_BATCH_EVENTS", 2)
+    monkeypatch.setattr(module, "_BATCH_BYTES", 10)
+    publisher = Publisher(log, queue_size=10)  # type: ignore[arg-type]
+    senders = Senders(publisher, nursery)
+    await senders.send("a", "b", "c", "0123456789", "d")
+    log.may_answer.set()
+    await nursery.start(publisher.run)
+    await wait_all_tasks_blocked()
+    assert log.batches == [[b"a", b"b"], [b"c", b"0123456789"], [b"d"]]
