@@ -349,9 +349,7 @@ def _runs(program: Path) -> bool:
 
 def _version(program: Path, pattern: str) -> str | None:
     try:
-        said = subprocess.run(  # noqa: S603 - a program that we are about to run anyway
-            [program, "--version"], capture_output=True, text=True, timeout=30, check=False
-        ).stdout
+        said = subprocess.run([program, "--version"], capture_output=True, text=True, timeout=30, check=False).stdout
     except (OSError, subprocess.TimeoutExpired):
         return None
     found = re.search(pattern, said)
