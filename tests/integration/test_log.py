@@ -1,0 +1,167 @@
+"""Appending to the log, on a real Redis: what is stored, what is published, and what is known when it fails."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import AsyncIterator, Iterator
+from typing import Any
+
+import pytest
+import redis
+import trio
+
+from shared import events
+from shared.errors import OutcomeUnknown, Unavailable
+from shared.events import Draft
+from shared.log import EventLog
+from tests.integration.fragile import fragile_servers
+
+
+def draft(account: int, data: bytes = b'"x"') -> Draft:
+    return events.draft(account, data, 1_612_632_930_000_123_999)
+
+
+@pytest.fixture
+async def log(redis_url: str, nursery: trio.Nursery) -> AsyncIterator[EventLog]:
+    log = EventLog(redis_url, 'ho"st', keep=100, expire=60)
+    await nursery.start(log.run)
+    yield log
+    nursery.cancel_scope.cancel()
+
+
+@pytest.fixture
+def store(redis_url: str) -> Iterator[Any]:
+    with redis.Redis.from_url(redis_url) as client:
+        yield client
+
+
+def published(subscription: Any) -> list[tuple[str, str]]:
+    messages = []
+    while (message := subscription.get_message(timeout=0.5)) is not None:
+        if message["type"] == "message":
+            messages.append((message["channel"].decode(), message["data"].decode()))
+    return messages
+
+
+async def test_events_are_numbered_stored_and_published(log: EventLog, store: Any) -> None:
+    with store.pubsub() as subscription:
+        subscription.subscribe("events:7", "events:8")
+        first = await log.append([draft(7), draft(8, b'{"a":[1]}'), draft(7)])
+        [second] = await log.append([draft(7)])
+        messages = published(subscription)
+    epoch = first[0].position.split("-")[0]
+    assert [where.position for where in [*first, second]] == [f"{epoch}-0-{number}" for number in (1, 2, 3, 4)]
+    assert [where.seq for where in [*first, second]] == [1, 1, 2, 3]
+    event = (
+        '{"ID":7,"Timestamp":"2021-02-06T17:35:30.000123Z","Data":"x","Host":"ho\\"st",'
+        f'"Position":"{epoch}-0-1","Seq":1}}'
+    )
+    assert messages[0] == ("events:7", event)
+    assert [channel for channel, _ in messages] == ["events:7", "events:8", "events:7", "events:7"]
+    assert json.loads(messages[1][1])["Data"] == {"a": [1]}
+    stored = store.xrange("{events:0}:7")
+    assert [entry for entry, _ in stored] == [b"1-1", b"3-2", b"4-3"]
+    assert [fields[b"event"].decode() for _, fields in stored] == [messages[n][1] for n in (0, 2, 3)]
+    assert 0 < store.ttl("{events:0}:7") <= 60
+    counters = await log.counters()
+    assert (counters.epoch, counters.position) == (epoch, 4)
+    assert 0 <= counters.now - counters.appended_at < 30
+
+
+@pytest.mark.parametrize(
+    ("data", "expected"),
+    [
+        (b'"test data"', 'test data [ho"st]'),
+        (b'"a\\"b"', 'a"b [ho"st]'),
+        (b'""', ' [ho"st]'),
+        (b'{"k":"/\xc3\xa9"}', '{"k":"/é"} [ho"st]'),
+        (b"12.50", '12.50 [ho"st]'),
+    ],
+)
+async def test_the_format_of_the_go_system(log: EventLog, store: Any, data: bytes, expected: str) -> None:
+    with store.pubsub() as subscription:
+        subscription.subscribe("events")
+        await log.append([draft(1234567, data)])
+        [(_, message)] = published(subscription)
+    assert json.loads(message) == {"ID": 1234567, "Timestamp": "2021-02-06T17:35:30.000123Z", "Data": expected}
+    assert list(json.loads(message)) == ["ID", "Timestamp", "Data"]
+
+
+async def test_the_go_channel_can_be_off(redis_url: str, store: Any, nursery: trio.Nursery) -> None:
+    log = EventLog(redis_url, "host", go_channel=False)
+    await nursery.start(log.run)
+    with store.pubsub() as subscription:
+        subscription.subscribe("events")
+        await log.append([draft(1)])
+        assert published(subscription) == []
+    nursery.cancel_scope.cancel()
+
+
+async def test_streams_are_trimmed(log: EventLog, store: Any) -> None:
+    for _ in range(5):
+        await log.append([draft(7)] * 200)
+    assert 100 <= store.xlen("{events:0}:7") < 300  # Redis trims whole nodes, of 100 entries as it is configured
+    assert (await log.append([draft(7)]))[0].seq == 1001
+
+
+async def test_a_redis_that_lost_its_scripts_gets_it_again(log: EventLog, store: Any) -> None:
+    await log.append([draft(7)])
+    store.script_flush()
+    assert (await log.append([draft(7)]))[0].seq == 2
+    assert store.xlen("{events:0}:7") == 2
+
+
+async def test_a_redis_that_lost_its_data_has_another_epoch(log: EventLog, store: Any) -> None:
+    [before] = await log.append([draft(7)])
+    store.flushall()
+    [after] = await log.append([draft(7)])
+    assert after.seq == 1
+    assert before.position.split("-")[0] != after.position.split("-")[0]
+
+
+async def test_what_redis_refuses_was_certainly_not_appended(log: EventLog, store: Any) -> None:
+    await log.append([draft(7)])
+    store.config_set("maxmemory", "1")
+    try:
+        with pytest.raises(Unavailable, match="OOM"):
+            await log.append([draft(7)])
+    finally:
+        store.config_set("maxmemory", "0")
+    assert store.xlen("{events:0}:7") == 1
+    assert (await log.append([draft(7)]))[0].seq == 2
+
+
+async def test_a_log_that_never_ran_is_unavailable() -> None:
+    with pytest.raises(Unavailable):
+        await EventLog("redis://127.0.0.1:1", "host").append([draft(7)])
+
+
+async def test_an_answer_that_does_not_come_leaves_the_outcome_unknown() -> None:
+    async with fragile_servers() as (_, server), trio.open_nursery() as nursery:
+        await server.start()
+        log = EventLog(server.url, "host")
+
+        async def run(*, task_status: trio.TaskStatus[None]) -> None:
+            try:
+                await log.run(task_status=task_status)
+            except* Unavailable:
+                pass
+
+        await nursery.start(run)
+        await log.append([draft(7)])
+        server.freeze()
+        try:
+            with pytest.raises(OutcomeUnknown):
+                await log.append([draft(7)])
+        finally:
+            server.thaw()
+        nursery.cancel_scope.cancel()
+
+
+async def test_a_cancelled_append_spoils_nothing(log: EventLog, store: Any) -> None:
+    for attempt in range(20):
+        with trio.move_on_after(attempt * 0.0001):
+            await log.append([draft(7), draft(8)])
+        [where] = await log.append([draft(9)])
+        assert where.seq == attempt + 1
+    assert store.xlen("{events:0}:7") == store.xlen("{events:0}:8")
