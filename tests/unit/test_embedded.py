@@ -13,6 +13,7 @@ import pytest
 from shared import embedded
 from shared.embedded import LONGEST_SOCKET_PATH, Postgres, Redis, database_url, hold, redis_url
 from shared.errors import Misconfigured
+from shared.programs import postgresql_programs, redis_program
 
 
 @pytest.fixture
@@ -20,7 +21,7 @@ def bare_machine(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """No server to be had: neither from wheels nor from the system."""
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
     monkeypatch.setenv("PATH", "")
-    monkeypatch.setattr(embedded, "DEBIAN_POSTGRESQL", tmp_path)
+    monkeypatch.setattr("shared.programs.DEBIAN_POSTGRESQL", tmp_path)
 
 
 def fake_program(path: Path, says: str) -> Path:
@@ -47,21 +48,21 @@ def test_postgresql_of_the_data_is_chosen(tmp_path: Path) -> None:
     for version in ("15", "16"):
         for name in ("postgres", "initdb"):
             fake_program(tmp_path / version / "bin" / name, f"{name} (PostgreSQL) {version}.4 (Debian)")
-    assert embedded._postgresql_programs(tmp_path) == tmp_path / "16" / "bin"
+    assert postgresql_programs(tmp_path) == tmp_path / "16" / "bin"
     (tmp_path / "PG_VERSION").write_text("15\n")
-    assert embedded._postgresql_programs(tmp_path) == tmp_path / "15" / "bin"
+    assert postgresql_programs(tmp_path) == tmp_path / "15" / "bin"
 
 
 @pytest.mark.usefixtures("bare_machine")
 def test_an_old_redis_does_not_start_empty_over_new_data(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     old = fake_program(tmp_path / "bin" / "redis-server", "Redis server v=6.2.14 sha=40305114:0 malloc=libc")
     monkeypatch.setenv("PATH", str(old.parent))
-    assert embedded._redis_program(tmp_path) == old
+    assert redis_program(tmp_path) == old
     (tmp_path / "appendonlydir").mkdir()
     with pytest.raises(Misconfigured, match="written by Redis 7 or newer"):
-        embedded._redis_program(tmp_path)
+        redis_program(tmp_path)
     new = fake_program(tmp_path / "bin" / "valkey-server", "Valkey server v=9.1.2 sha=00000000:0")
-    assert embedded._redis_program(tmp_path) == new
+    assert redis_program(tmp_path) == new
 
 
 @pytest.mark.usefixtures("bare_machine")
