@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import sys
 from collections.abc import Awaitable, Callable
@@ -58,13 +59,14 @@ def events(context: click.Context, /, accounts: tuple[int, ...], json: bool, **v
 
     async def listen() -> None:
         from listener.listening import listen
+        from listener.output import escape
         from listener.signals import cancel_at_signal
         from listener.terminal import STDERR, STDOUT, is_terminal, write
 
         with trio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as ends:
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(cancel_at_signal, ends, nursery.cancel_scope)
-                await write([f"Connecting to Redis@{config.address}"], to=STDERR)
+                await write([f"Connecting to Redis@{escape(config.address)}"], to=STDERR)
                 await listen(config, set(accounts), announce_to=STDERR, json=json, safe=is_terminal(STDOUT))
 
     _run(listen)
@@ -107,10 +109,16 @@ def _first(error: BaseException) -> BaseException:
     return _first(error.exceptions[0]) if isinstance(error, BaseExceptionGroup) else error
 
 
+def _open_missing() -> None:
+    """Fill the places of closed standard streams: else a connection would get the number, and our output."""
+    while (fd := os.open(os.devnull, os.O_RDWR)) <= 2:
+        pass
+    os.close(fd)
+
+
 def main() -> None:
     """Entry point of the command `listener`."""
-    if sys.stdout is None or sys.stderr is None:  # a connection would get its number, and our output
-        sys.exit(2)
+    _open_missing()
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # until a receiver takes over
     cli(prog_name="listener")
 

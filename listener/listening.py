@@ -21,7 +21,7 @@ async def listen(
     """Write the accounts' events to standard output until cancelled.
 
     `json` writes the events' own JSON, and `safe` then escapes what drives a terminal. "listening for events from"
-    goes to the file descriptor `announce_to`, when that is true.
+    goes to the file descriptor `announce_to`, when that has become true.
     """
     async with open_source(config, accounts) as messages:
         await write([f"listening for events from: {shown(accounts)}"], to=announce_to)

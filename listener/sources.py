@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import sys
-from collections.abc import AsyncIterator, Callable, Iterable
-from contextlib import asynccontextmanager, suppress
+from collections.abc import AsyncIterator, Iterable
+from contextlib import asynccontextmanager
 
 import trio
 
 from listener.config import Config
-from listener.output import escape
+from listener.terminal import tell
 
 
 @asynccontextmanager
@@ -24,20 +23,14 @@ async def open_source(config: Config, accounts: Iterable[int]) -> AsyncIterator[
 
     feed = Feed(config.url, accounts)
     async with trio.open_nursery() as nursery:
-        await nursery.start(supervise, feed.run, Health(f"Redis@{config.address}", reporter()))
+        await nursery.start(supervise, feed.run, Health(f"Redis@{config.address}", report))
         yield feed.messages
         nursery.cancel_scope.cancel()
 
 
-def reporter() -> Callable[[str, str | None], None]:
-    """Make a function that tells a person, on standard error, that a part went away or came back."""
-
-    def report(part: str, reason: str | None) -> None:
-        if reason is None:
-            text = f"{part} is back. Events sent in between were not received."
-        else:
-            text = f"{part} is away ({reason}). Trying again until it is back."
-        with suppress(OSError):
-            print(escape(text), file=sys.stderr, flush=True)
-
-    return report
+def report(part: str, reason: str | None) -> None:
+    """Tell a person that a part went away, or came back."""
+    if reason is None:
+        tell(f"{part} is back. Events sent in between were not received.")
+    else:
+        tell(f"{part} is away ({reason.rstrip('.')}). Trying again until it is back.")

@@ -73,6 +73,13 @@ async def write(lines: Iterable[str | bytes], *, to: int = STDOUT, end: bytes = 
         raise Misconfigured(f"The output can't be written: {error.strerror}.") from error
 
 
+def tell(text: str) -> None:
+    """Write a line to standard error at once, unless that would block or nobody reads it."""
+    with suppress(OSError):
+        if select.select([], [STDERR], [], 0)[1]:
+            os.write(STDERR, escape(text).encode(errors="backslashreplace") + b"\n")
+
+
 def _write(to: int, chunks: list[bytes]) -> None:
     """In a thread, because even an output that is ready may block, and a signal does not end a blocked write."""
     for chunk in chunks:
