@@ -7,10 +7,12 @@ from typing import Any
 
 import structlog
 import trio
-from quart import Response, request
+from quart import Response, has_websocket_context, request
 from quart_trio import QuartTrio
 from quart_trio.wrappers import TrioWebsocket
-from werkzeug.exceptions import HTTPException, RequestEntityTooLarge, RequestTimeout
+from werkzeug.exceptions import BadRequest, HTTPException, MethodNotAllowed, RequestEntityTooLarge, RequestTimeout
+from werkzeug.routing import MapAdapter
+from werkzeug.routing.exceptions import WebsocketMismatch
 
 from shared.errors import TrackerError
 from shared.supervision import Health
@@ -35,6 +37,8 @@ def create_app(
     app = TrackerApp(__name__, static_folder=None)
     # White space and escapes make a body larger than the data in it; what counts is checked once that is known.
     app.config.update(MAX_CONTENT_LENGTH=4 * max_data, BODY_TIMEOUT=BODY_TIMEOUT)
+    app.url_map.merge_slashes = False  # its redirect would be the one answer of ours in HTML
+    app.before_request(_options_of_the_server)
     app.register_blueprint(rate_resource.blueprint(rates))
     app.register_blueprint(accounts_resource.blueprint(accounts))
     app.register_blueprint(event_resource.blueprint(tracking, max_data))
@@ -43,6 +47,12 @@ def create_app(
     app.register_error_handler(TrackerError, _tracker_error)
     app.register_error_handler(HTTPException, _http_error)
     return app
+
+
+async def _options_of_the_server() -> Response | None:
+    if request.method == "OPTIONS" and request.scope["raw_path"] == b"*":
+        return Response(b"", headers={"Allow": "GET, HEAD, OPTIONS, PATCH, POST, PUT"})
+    return None
 
 
 async def _no_type_without_body(response: Response) -> Response:
@@ -56,6 +66,8 @@ async def _tracker_error(error: TrackerError) -> Response:
 
 
 async def _http_error(error: HTTPException) -> Response:
+    if has_websocket_context() and isinstance(error, (MethodNotAllowed, WebsocketMismatch)):
+        error = BadRequest("There is no WebSocket at this URL.")
     status = error.code or 500
     if isinstance(error, RequestEntityTooLarge):
         detail = "The body is too large for anything that can be sent here."
@@ -91,6 +103,14 @@ class TrackerApp(QuartTrio):
         super().__init__(*args, **kwargs)
         self.stopping = trio.Event()
         """Set when the server stops: WebSockets close with 1001."""
+
+    def create_url_adapter(self, request: Any) -> MapAdapter | None:
+        """Match without the header Host, on which no route depends: a bad one makes Quart fail before any handler."""
+        if request is None:
+            return None
+        return self.url_map.bind(
+            "", None, None, request.scheme, request.method, request.path, request.query_string.decode("ascii")
+        )
 
     async def handle_user_exception(self, error: Any) -> Any:
         """Answer an error that a handler raised.

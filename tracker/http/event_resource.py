@@ -17,8 +17,8 @@ def blueprint(tracking: Tracking, max_data: int) -> Blueprint:
 
     @routes.put("/<id_text>")
     async def put(id_text: str) -> Response:
+        body = cast(bytes, await request.get_data(cache=False))  # before any refusal: else the connection must close
         account = account_id(id_text)
-        body = cast(bytes, await request.get_data(cache=False))
         data = event_data(request.query_string, request.headers.get("Content-Type", ""), body, max_data)
         appended = await tracking.accept(account, data)
         return Response(b"", 202, {"Event-Position": appended.position})

@@ -45,7 +45,9 @@ class Problem(msgspec.Struct, frozen=True):
 
 def problem(status: int, detail: str) -> Problem:
     """The problem document of a status."""
-    return Problem(HTTPStatus(status).phrase, status, detail)
+    # Python 3.13 took over the words of RFC 9110; a title must not depend on the Python that runs.
+    title = "Content Too Large" if status == HTTPStatus.REQUEST_ENTITY_TOO_LARGE else HTTPStatus(status).phrase
+    return Problem(title, status, detail)
 
 
 def of_error(error: TrackerError) -> Problem:

@@ -9,9 +9,10 @@ takes the place of hypercorn's `TCPServer` and does those parts so that they wor
 from __future__ import annotations
 
 import math
+import re
 from functools import partial
 from http import HTTPStatus
-from typing import Any
+from typing import Any, cast
 
 import h11
 import structlog
@@ -20,7 +21,9 @@ from hypercorn.app_wrappers import ASGIWrapper
 from hypercorn.config import Config
 from hypercorn.events import Closed, Event, RawData, Updated
 from hypercorn.protocol import ProtocolWrapper
-from hypercorn.protocol.h11 import H11Protocol
+from hypercorn.protocol.events import EndBody
+from hypercorn.protocol.h11 import H11Protocol, H11WSConnection
+from hypercorn.protocol.ws_stream import WSStream
 from hypercorn.trio.task_group import TaskGroup
 from hypercorn.trio.worker_context import WorkerContext
 from hypercorn.typing import ConnectionState
@@ -41,14 +44,20 @@ LINGER = 2.0
 """How long to read on after the last answer: closing earlier could destroy it on its way to a client that still sends
 (RFC 9112, 9.6)."""
 GRACE = 10.0
-"""How long requests in flight may take once the server stops."""
+"""How long requests in flight may take once the server stops, or once their client has closed its side."""
 MAX_HEAD = 256 * 1024
 """The largest request head in bytes: data may stand in the URL, percent-encoded."""
 _RECEIVE = 64 * 1024
+_TARGET = re.compile(rb"/|https?://|\*$", re.IGNORECASE)
+"""The forms of a request target (RFC 9112, 3.2), but for that of CONNECT. hypercorn and Quart check none."""
+_CLOSE = (b"connection", b"close")
+_REQUEST_UNDER_WAY = (None, h11.IDLE, h11.SEND_BODY, h11.ERROR)
+"""States of h11 in which the client may still send; None is what hypercorn has for a WebSocket."""
 _REFUSALS = {
     400: "This is not HTTP/1.1 as RFC 9112 has it.",
     408: f"The request did not arrive within {HEAD_TIMEOUT:g} seconds.",
     431: f"The request line and headers take more than {MAX_HEAD} bytes.",
+    505: "This server speaks HTTP/1.1.",
 }
 
 
@@ -108,6 +117,7 @@ class _Connection:
         self._idle = True
         self._started = False  # a request, of which some bytes have come
         self._closing = False
+        self._half_closed = False  # the client will send no more, and may have left altogether
         self._protocol: ProtocolWrapper
 
     async def run(self) -> None:
@@ -116,12 +126,15 @@ class _Connection:
         try:
             client = parse_socket_addr(socket.family, socket.getpeername())
             server = parse_socket_addr(socket.family, socket.getsockname())
-            async with TaskGroup() as tasks:
-                common = (self._app_wrapper(), self._config, self._context, tasks, ConnectionState({}), False)
-                self._protocol = ProtocolWrapper(*common, client, server, self._send)
-                self._protocol.protocol = _H11(*common, client, server, self._send)
-                self._rest(IDLE_TIMEOUT)
-                await self._receive()
+            # Cancelled at the end, because hypercorn does not tell a WebSocket that it refused by itself.
+            with trio.CancelScope() as serving:
+                async with TaskGroup() as tasks:
+                    common = (self._app_wrapper(), self._config, self._context, tasks, ConnectionState({}), False)
+                    self._protocol = ProtocolWrapper(*common, client, server, self._send)
+                    self._protocol.protocol = _H11(*common, client, server, self._send)
+                    self._rest(IDLE_TIMEOUT)
+                    await self._receive()
+                    serving.cancel()
         except OSError:
             pass  # the client went away before it could be asked who it is
         finally:
@@ -151,13 +164,26 @@ class _Connection:
             # before it decided not to take another one.
             with trio.CancelScope() as self._handling:
                 await self._protocol.handle(RawData(data))
+        if self._half_closed and self._answering:
+            with trio.move_on_after(GRACE) as self._handling:  # left when the answer is sent, or can't be
+                await self._protocol.handle(RawData(b""))
+                await trio.sleep_forever()
         await self._protocol.handle(Closed())
+
+    @property
+    def _answering(self) -> bool:
+        """Whether a request has come as a whole and is not answered yet."""
+        connection = self._protocol.protocol.connection
+        whole = isinstance(connection, h11.Connection) and connection.their_state in (h11.DONE, h11.MUST_CLOSE)
+        return whole and not self._idle and not self._closing
 
     async def _next_bytes(self) -> bytes:
         """What came, or nothing at the end of the connection or of its time."""
         with trio.CancelScope(deadline=self._deadline) as self._receiving:
             try:
-                return bytes(await self._stream.receive_some(_RECEIVE))
+                data = bytes(await self._stream.receive_some(_RECEIVE))
+                self._half_closed = not data
+                return data
             except (trio.BrokenResourceError, trio.ClosedResourceError):
                 return b""
         if self._idle and self._started and not self._closing and not self._context.terminated.is_set():
@@ -204,26 +230,69 @@ class _Connection:
             finally:
                 if not sent:  # and what was sent may end anywhere: nothing can follow it
                     self._closing = True
+                    self._handling.cancel()
                     await trio.aclose_forcefully(self._stream)
         if not sent:
             await self._protocol.handle(Closed())
 
 
 class _H11(H11Protocol):
-    """HTTP/1.1 with reason phrases, whose own refusals say what was wrong."""
+    """HTTP/1.1 with reason phrases, whose own refusals say what was wrong and whose last answers say that they are."""
+
+    async def handle(self, event: Event) -> None:
+        if isinstance(event, RawData) and isinstance(self.stream, WSStream) and not self.stream.handshake.accepted:
+            await self._refuse_early_data()
+        else:
+            await super().handle(event)
+
+    async def _refuse_early_data(self) -> None:
+        """Refuse a client that did not wait for its WebSocket. hypercorn's own refusal can meet the answer of the
+        application, which is what ends its server."""
+        connection, stream = cast(H11WSConnection, self.connection), cast(WSStream, self.stream)
+        if stream.handshake.accepted:
+            return
+        connection.buffer.clear()
+        if connection.h11_connection.our_state is h11.SEND_RESPONSE:
+            stream.closed = True
+            await self._send_error_response(400)
+            await self.send(Closed())
+
+    async def _check_protocol(self, event: h11.Request) -> None:
+        """Let no request switch to HTTP/2, in which a client that does not read waits outside of SEND_TIMEOUT."""
+
+    async def _create_stream(self, request: h11.Request) -> None:
+        if request.http_version not in (b"1.0", b"1.1"):
+            refusal = 505
+        elif not _TARGET.match(request.target):
+            refusal = 400
+        else:
+            await super()._create_stream(request)
+            if isinstance(self.stream, WSStream) and cast(H11WSConnection, self.connection).buffer:
+                await self._refuse_early_data()
+            return
+        await self._send_error_response(refusal)
+        await self.send(Closed())
+
+    async def stream_send(self, event: Any) -> None:
+        await super().stream_send(event)
+        if isinstance(event, EndBody) and isinstance(self.stream, WSStream):
+            await self.send(Closed())  # a refused WebSocket, whose connection hypercorn would keep open
 
     async def _send_h11_event(self, event: Any) -> None:
         if isinstance(event, h11.Response):
-            event = h11.Response(
-                status_code=event.status_code, headers=event.headers, reason=HTTPStatus(event.status_code).phrase
-            )
+            headers = list(event.headers)
+            last = self.context.terminated.is_set() or self.connection.their_state in _REQUEST_UNDER_WAY
+            if last and _CLOSE not in headers:
+                headers.append(_CLOSE)
+            reason = HTTPStatus(event.status_code).phrase
+            event = h11.Response(status_code=event.status_code, headers=headers, reason=reason)
         await super()._send_h11_event(event)
 
     async def _send_error_response(self, status_code: int) -> None:
         refusal = problem(status_code, _REFUSALS.get(status_code, ""))
         body = refusal.body()
         headers = [(name.encode(), value.encode()) for name, value in refusal.headers().items()]
-        headers += [(b"content-length", b"%d" % len(body)), (b"connection", b"close")]
+        headers += [(b"content-length", b"%d" % len(body)), _CLOSE]
         headers += self.config.response_headers("h11")
         await self._send_h11_event(h11.Response(status_code=status_code, headers=headers))
         await self._send_h11_event(h11.Data(data=body))
