@@ -33,11 +33,11 @@ def event_data(query: bytes, content_type: str, body: bytes, limit: int) -> byte
             return events.encode_text(body.decode(), limit)
         except UnicodeDecodeError as error:
             raise Refused(f"The body is not UTF-8: {error.reason} at byte {error.start}.") from None
-    raise Refused(f"A body of type {mime!r} is no data for an event; send it {FORMS}.")
+    raise Refused(f"A body of type {mime[:100]!r} is no data for an event; send it {FORMS}.")
 
 
 def _from_query(query: bytes) -> list[str]:
-    if b"data" not in query:
+    if not query:
         return []
     try:
         pairs = parse_qsl(query.decode("ascii"), keep_blank_values=True, errors="strict")
