@@ -10,7 +10,7 @@ import trio
 import trio.testing
 
 from shared.errors import Unavailable
-from shared.supervision import FIRST_DELAY, LONGEST_DELAY, Health, backoff, supervise
+from shared.supervision import FIRST_DELAY, LONGEST_DELAY, Health, after, backoff, supervise
 
 
 class Reports(list[tuple[str, str | None]]):
@@ -110,14 +110,14 @@ async def test_returning_is_an_error(autojump_clock: trio.testing.MockClock, hea
         await supervise(run, health)
 
 
-@pytest.mark.parametrize("after", [0.5, 1.001])
+@pytest.mark.parametrize("seconds", [0.5, 1.001])
 async def test_cancellation_ends_it(
-    autojump_clock: trio.testing.MockClock, health: Health, reports: Reports, after: float
+    autojump_clock: trio.testing.MockClock, health: Health, reports: Reports, seconds: float
 ) -> None:
-    with trio.move_on_after(after) as scope:
+    with trio.move_on_after(seconds) as scope:
         await supervise(Scripted(1.0).run, health)
     assert scope.cancelled_caught
-    assert reports == ([] if after < 1 else [("part", "lost")])
+    assert reports == ([] if seconds < 1 else [("part", "lost")])
 
 
 async def test_delays_grow_while_it_is_away(autojump_clock: trio.testing.MockClock, health: Health) -> None:
@@ -141,6 +141,19 @@ async def test_a_short_life_does_not_shorten_the_delay(autojump_clock: trio.test
     with trio.move_on_after(120):
         await supervise(service.run, health)
     assert service.starts[-1] - service.starts[-2] >= 1 + LONGEST_DELAY / 2
+
+
+async def test_a_service_waits_for_the_part_that_it_comes_after(
+    autojump_clock: trio.testing.MockClock, nursery: trio.Nursery, health: Health, reports: Reports
+) -> None:
+    first, second = Scripted(1.0, 60.0), Scripted(1.5)
+    nursery.start_soon(supervise, after(health, second.run), Health("second", reports))
+    await trio.sleep(10)
+    assert second.starts == []
+    await nursery.start(supervise, first.run, health)
+    await trio.sleep(10)
+    assert [start >= first.starts[0] for start in second.starts] == [True, True]
+    nursery.cancel_scope.cancel()
 
 
 def test_backoff_stays_in_its_bounds() -> None:
