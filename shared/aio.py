@@ -64,8 +64,17 @@ async def open_bridge(part: str) -> AsyncIterator[Bridge]:
     The loop ends with the block: calls under way from other tasks are cancelled, and raise Unavailable.
     """
     async with trio_asyncio.open_loop() as loop:
+        loop.set_default_executor(_Threads())
         bridge = Bridge(part, loop)
         try:
             yield bridge
         finally:
             await bridge._close()
+
+
+class _Threads(trio_asyncio.TrioExecutor):  # type: ignore[misc]
+    """Threads that may be left behind: asyncio looks up host names in them, and a slow name server must hold up nobody
+    who wants to stop. trio-asyncio's own waits for them."""
+
+    async def submit(self, func: Callable[..., T], *args: Any) -> T:
+        return await trio.to_thread.run_sync(func, *args, abandon_on_cancel=True)

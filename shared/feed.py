@@ -84,7 +84,6 @@ class Feed:
                     await _call(bridge, connection.disconnect)
 
     async def _subscribe(self, connection: Connection) -> None:
-        asyncio.get_running_loop().set_default_executor(_Resolver())
         async with asyncio.timeout(ANSWER_WITHIN):
             await connection.connect()
             await connection.send_command("SUBSCRIBE", *self._channels)
@@ -115,13 +114,6 @@ class Feed:
             if silent == UNANSWERED:
                 raise Unavailable(PART, f"no answer for {UNANSWERED * PING_EVERY:.0f} seconds")
             await _call(bridge, _ping, connection)
-
-
-class _Resolver(trio_asyncio.TrioExecutor):  # type: ignore[misc]
-    """Looks up host names in threads that may be left behind: trio-asyncio waits for its own, however slow the DNS."""
-
-    async def submit(self, func: Callable[..., T], *args: Any) -> T:
-        return await trio.to_thread.run_sync(func, *args, abandon_on_cancel=True)
 
 
 async def _ping(connection: Connection) -> None:
