@@ -21,7 +21,7 @@ from shared.errors import Misconfigured, Unavailable
 START_TIMEOUT = 60.0
 SIGNAL_PATIENCE = 10.0
 POLL_INTERVAL = 0.05
-QUOTED_LINES = 10
+QUOTED_LINES = 3
 
 UNKNOWN_PID = 0
 

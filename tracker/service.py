@@ -63,8 +63,10 @@ async def serve(config: Config, *, task_status: trio.TaskStatus[list[str]] = tri
                 services.start_soon(_stop_at_signal, app.stopping, servers.cancel_scope)
                 services.start_soon(_serve_http, app, listeners, services.cancel_scope)
                 async with trio.open_nursery() as starting:
-                    for name, own in embedded.items():
-                        starting.start_soon(servers.start, supervise, own.run, Health(f"own {name}", _report))
+                    for own in embedded.values():
+                        starting.start_soon(
+                            servers.start, supervise, own.run, Health(f"own {type(own).__name__}", _report)
+                        )
                 services.start_soon(supervise, database.run, database_health)
                 services.start_soon(supervise, after(database_health, accounts.run), Health("account changes", _report))
                 services.start_soon(supervise, event_log.run, log_health)
