@@ -58,6 +58,7 @@ async def serve(config: Config, *, task_status: trio.TaskStatus[list[str]] = tri
             Tracking(accounts, publisher), accounts, rates, [database_health, log_health], max_data=config.max_data
         )
 
+        ready = False
         async with trio.open_nursery() as servers:  # outlives the services, which need its servers to the end
             async with trio.open_nursery() as services:
                 services.start_soon(_stop_at_signal, app.stopping, servers.cancel_scope)
@@ -74,7 +75,10 @@ async def serve(config: Config, *, task_status: trio.TaskStatus[list[str]] = tri
                 services.start_soon(supervise, rates.run, Health("rates", _report))
                 for health in (database_health, log_health):
                     await health.wait_up()
+                ready = True
                 task_status.started([_url(listener) for listener in listeners])
+            if not ready:
+                task_status.started([])  # stopped before
             servers.cancel_scope.cancel()
 
 

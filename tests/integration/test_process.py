@@ -148,6 +148,16 @@ async def test_an_address_that_is_taken(database_url: str, redis_url: str) -> No
             assert await second.process.wait() == 1
 
 
+async def test_a_signal_while_it_still_waits_for_its_servers() -> None:
+    async with tracker("--database", "postgresql://127.0.0.1:1/x", "--redis", "redis://127.0.0.1:1") as running:
+        await running.says('"part": "database"')
+        await running.says('"part": "log"')
+        running.process.send_signal(signal.SIGTERM)
+        with trio.fail_after(10):
+            assert await running.process.wait() == 0
+    assert b"Traceback" not in running.said
+
+
 async def test_a_bug_in_a_service_ends_the_program(database_url: str, redis_url: str) -> None:
     code = (
         "from tracker import publisher, __main__\n"

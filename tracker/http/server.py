@@ -239,6 +239,8 @@ class _Connection:
 class _H11(H11Protocol):
     """HTTP/1.1 with reason phrases, whose own refusals say what was wrong and whose last answers say that they are."""
 
+    _head = b""
+
     async def handle(self, event: Event) -> None:
         if isinstance(event, RawData) and isinstance(self.stream, WSStream) and not self.stream.handshake.accepted:
             await self._refuse_early_data()
@@ -279,6 +281,7 @@ class _H11(H11Protocol):
             await self.send(Closed())  # a refused WebSocket, whose connection hypercorn would keep open
 
     async def _send_h11_event(self, event: Any) -> None:
+        """Send the head of an answer together with what follows it: in one packet, and not cut off in between."""
         if isinstance(event, h11.Response):
             headers = list(event.headers)
             last = self.context.terminated.is_set() or self.connection.their_state in _REQUEST_UNDER_WAY
@@ -286,7 +289,17 @@ class _H11(H11Protocol):
                 headers.append(_CLOSE)
             reason = HTTPStatus(event.status_code).phrase
             event = h11.Response(status_code=event.status_code, headers=headers, reason=reason)
-        await super()._send_h11_event(event)
+        try:
+            data = self.connection.send(event)
+        except h11.LocalProtocolError:
+            if self.connection.their_state is not h11.ERROR:
+                raise
+            return
+        if isinstance(event, h11.Response):
+            self._head = data
+        else:
+            self._head, data = b"", self._head + data
+            await self.send(RawData(data))
 
     async def _send_error_response(self, status_code: int) -> None:
         refusal = problem(status_code, _REFUSALS.get(status_code, ""))
