@@ -19,7 +19,7 @@ def tests(session: nox.Session) -> None:
 @nox.session
 def lint(session: nox.Session) -> None:
     """ruff: the rules and the format."""
-    session.install("ruff>=0.12")
+    session.install("ruff>=0.17,<0.18")
     session.run("ruff", "check")
     session.run("ruff", "format", "--check")
 

@@ -13,7 +13,7 @@ import trio
 from click.core import ParameterSource
 
 from listener.config import Config
-from shared.errors import Misconfigured, Refused
+from shared.errors import Misconfigured, Refused, first_leaf
 from shared.options import options
 
 _STRENGTH = [ParameterSource.DEFAULT, ParameterSource.DEFAULT_MAP, ParameterSource.ENVIRONMENT]
@@ -97,16 +97,12 @@ def _run(program: Callable[[], Awaitable[None]]) -> None:
         pass
     except* Misconfigured as group:
         status = 2
-        click.echo(f"Error: {_first(group)}", err=True)
+        click.echo(f"Error: {first_leaf(group)}", err=True)
     finally:
         # On the way out; a second Ctrl+C has nothing more to end.
         signal.signal(signal.SIGINT, signal.SIG_IGN)
         signal.signal(signal.SIGTERM, signal.SIG_IGN)
     sys.exit(status)
-
-
-def _first(error: BaseException) -> BaseException:
-    return _first(error.exceptions[0]) if isinstance(error, BaseExceptionGroup) else error
 
 
 def _open_missing() -> None:

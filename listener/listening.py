@@ -7,7 +7,7 @@ from collections.abc import Collection
 import trio
 
 from listener.config import Config
-from listener.output import NoEvent, json_line, line
+from listener.output import NoEvent, account_list, json_line, line
 from listener.sources import open_source
 from listener.terminal import STDERR, STDOUT, write
 
@@ -24,14 +24,9 @@ async def listen(
     goes to the file descriptor `announce_to`, when that has become true.
     """
     async with open_source(config, accounts) as messages:
-        await write([f"listening for events from: {shown(accounts)}"], to=announce_to)
+        await write([f"listening for events from: {account_list(accounts)}"], to=announce_to)
         async for message in messages:
             await _write_batch([message, *_waiting(messages)], json=json, safe=safe)
-
-
-def shown(accounts: Collection[int]) -> str:
-    """Account IDs as a list for people, ascending: [1 2 3]."""
-    return f"[{' '.join(map(str, sorted(accounts)))}]"
 
 
 def _waiting(messages: trio.MemoryReceiveChannel[bytes]) -> list[bytes]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Collection
 from datetime import UTC, datetime
 
 import msgspec
@@ -32,6 +33,11 @@ class _Shown(msgspec.Struct):
 
 _decoder = msgspec.json.Decoder(_Shown)
 _text_decoder = msgspec.json.Decoder(str)
+
+
+def account_list(accounts: Collection[int]) -> str:
+    """Account IDs as a list for people, ascending: [1 2 3]."""
+    return f"[{' '.join(map(str, sorted(accounts)))}]"
 
 
 def escape(text: str) -> str:

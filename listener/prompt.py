@@ -9,7 +9,7 @@ from typing import TypeVar
 import trio
 
 from listener.config import Config
-from listener.output import escape
+from listener.output import account_list, escape
 from listener.signals import cancel_at_signal
 from listener.terminal import STDIN, STDOUT, Ended, Prompt, is_terminal, open_prompt, wait_end_of_input, write
 from shared.errors import Refused
@@ -60,7 +60,9 @@ class Dialogue:
     async def _choose(self) -> Ended | None:
         from shared.events import account_id
 
-        await write([f" already selected accounts: {self._shown}", " input space separated account IDs"])
+        await write(
+            [f" already selected accounts: {account_list(self._selected)}", " input space separated account IDs"]
+        )
         answer = await self._ask("accounts >")
         if isinstance(answer, Ended):
             return answer
@@ -70,7 +72,7 @@ class Dialogue:
                 self._selected.add(account_id(piece))
             except Refused:
                 complaints.append(f' "{escape(piece)}" should be an (positive) number')
-        await write([*complaints, f" current selected accounts: {self._shown}"])
+        await write([*complaints, f" current selected accounts: {account_list(self._selected)}"])
         return None
 
     async def _listen(self) -> None:
@@ -89,10 +91,6 @@ class Dialogue:
             if is_terminal(STDIN):
                 await wait_end_of_input()
                 nursery.cancel_scope.cancel()
-
-    @property
-    def _shown(self) -> str:
-        return f"[{' '.join(map(str, sorted(self._selected)))}]"
 
     async def _interruptible(self, action: Callable[[], Awaitable[T]]) -> T | Ended:
         """Run an action, and cancel it at Ctrl+C."""

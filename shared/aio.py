@@ -7,6 +7,7 @@ called once: `await bridge.call(operation, argument)`.
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from typing import Any, TypeVar, TypeVarTuple, cast
@@ -18,6 +19,9 @@ from shared.errors import Unavailable
 
 T = TypeVar("T")
 Ts = TypeVarTuple("Ts")
+
+_LOOK_UPS = 4
+"""How many names may be looked up at the same time, those given up included."""
 
 
 class Bridge:
@@ -57,19 +61,28 @@ class Bridge:
                 await self._idle.wait()
 
 
+async def on_trio(operation: Callable[[*Ts], Awaitable[T]], *args: *Ts) -> T:
+    """Run `operation(*args)` on trio, from asyncio: the way back over the bridge."""
+    return cast(T, await trio_asyncio.trio_as_aio(operation)(*args))
+
+
 @asynccontextmanager
-async def open_bridge(part: str) -> AsyncIterator[Bridge]:
+async def open_bridge(part: str, at_close: Callable[[], object] = lambda: None) -> AsyncIterator[Bridge]:
     """Open an asyncio loop for one service; `part` names it in errors.
 
-    The loop ends with the block: calls under way from other tasks are cancelled, and raise Unavailable.
+    The loop ends with the block: calls under way from other tasks are cancelled, and raise Unavailable. Then
+    `at_close` cuts off what still belongs to the loop.
     """
     async with trio_asyncio.open_loop() as loop:
-        loop.set_default_executor(_Threads())
+        loop.set_default_executor(_Threads(max_workers=_LOOK_UPS))
         bridge = Bridge(part, loop)
         try:
             yield bridge
         finally:
             await bridge._close()
+            at_close()
+            with trio.CancelScope(shield=True):  # a round of the loop, in which connections that were cut off let go
+                await trio_asyncio.aio_as_trio(asyncio.sleep, loop=loop)(0)
 
 
 class _Threads(trio_asyncio.TrioExecutor):  # type: ignore[misc]
@@ -77,4 +90,4 @@ class _Threads(trio_asyncio.TrioExecutor):  # type: ignore[misc]
     who wants to stop. trio-asyncio's own waits for them."""
 
     async def submit(self, func: Callable[..., T], *args: Any) -> T:
-        return await trio.to_thread.run_sync(func, *args, abandon_on_cancel=True)
+        return await trio.to_thread.run_sync(func, *args, abandon_on_cancel=True, limiter=self._limiter)

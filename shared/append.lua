@@ -1,4 +1,5 @@
--- Append one batch of events to one shard of the log: number, store, publish. All of it happens, or nothing.
+-- Append one batch of events to one shard of the log: number, store, publish. Nothing comes between, but Redis takes
+-- nothing back: an error after the first event was stored begins with PARTIAL, any other means that none was.
 -- What the keys and values mean is described in log.py.
 --
 -- KEYS[1]  {events:<shard>}:meta
@@ -33,7 +34,7 @@ local function go_format(id, head)
 end
 
 local answers = {}
-for i = 1, count do
+local function append(i)
     local id, head = ARGV[5 + 2 * i], ARGV[6 + 2 * i]
     local number = string.format('%.0f', last - count + i)
     local position = epoch .. '-' .. shard .. '-' .. number
@@ -42,10 +43,19 @@ for i = 1, count do
     local stream = '{events:' .. shard .. '}:' .. id
     redis.call('XADD', stream, 'MAXLEN', '~', keep, number .. '-' .. seq, 'event', event)
     redis.call('EXPIRE', stream, expire)
-    redis.call('PUBLISH', 'events:' .. id, event)
+    -- pcall: what is stored is stored, even if this user may not publish on these channels.
+    redis.pcall('PUBLISH', 'events:' .. id, event)
     if go_listens then
-        redis.call('PUBLISH', go_channel, go_format(id, head))
+        redis.pcall('PUBLISH', go_channel, go_format(id, head))
     end
     answers[2 * i - 1], answers[2 * i] = position, tonumber(seq)
+end
+
+for i = 1, count do
+    local done, why = pcall(append, i)
+    if not done then
+        local text = type(why) == 'table' and why.err or tostring(why)
+        return redis.error_reply(i > 1 and 'PARTIAL ' .. text or text)
+    end
 end
 return answers

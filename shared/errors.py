@@ -5,11 +5,8 @@ class TrackerError(Exception):
     """Base of everything this project raises on purpose."""
 
 
-class Unavailable(TrackerError):
-    """A server that we need is away; what was asked for has certainly not happened, and may be tried again.
-
-    `supervise()` restarts a service that raises this. `part` names what is away, in a word that an operator knows.
-    """
+class ServerTrouble(TrackerError):
+    """A server that we need is in trouble: `part` names it in a word that an operator knows, `reason` says why."""
 
     def __init__(self, part: str, reason: str) -> None:
         super().__init__(f"{part}: {reason}")
@@ -17,13 +14,13 @@ class Unavailable(TrackerError):
         self.reason = reason
 
 
-class OutcomeUnknown(TrackerError):
-    """The request reached a server but no answer came back: it may have been done, or not."""
+class Unavailable(ServerTrouble):
+    """What was asked for has certainly not happened, and may be tried again. `supervise()` restarts a service that
+    raises this."""
 
-    def __init__(self, part: str, reason: str) -> None:
-        super().__init__(f"{part}: {reason}")
-        self.part = part
-        self.reason = reason
+
+class OutcomeUnknown(ServerTrouble):
+    """The request reached the server but no answer came back: it may have been done, or not."""
 
 
 class Refused(TrackerError):
@@ -48,3 +45,8 @@ class AccountNotActive(TrackerError):
 
 class Misconfigured(TrackerError):
     """The program can't start, or go on, with these settings or on this machine. The text says what to change."""
+
+
+def first_leaf(error: BaseException) -> BaseException:
+    """The first exception in a group that is no group itself; an exception outside of any group is its own."""
+    return first_leaf(error.exceptions[0]) if isinstance(error, BaseExceptionGroup) else error

@@ -8,26 +8,18 @@ async for message in feed.messages: ...
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Callable, Iterable
 from contextlib import suppress
-from typing import Any, Protocol, TypeVar, TypeVarTuple, cast
+from typing import Any, Protocol
 
-import redis.asyncio
-import redis.exceptions
 import trio
-import trio_asyncio
-from redis.asyncio.retry import Retry
-from redis.backoff import NoBackoff
 
-from shared.aio import Bridge, open_bridge
-from shared.errors import Misconfigured, Unavailable
+from shared.aio import Bridge, on_trio, open_bridge
+from shared.errors import Unavailable
 from shared.log import channel
-
-T = TypeVar("T")
-Ts = TypeVarTuple("Ts")
+from shared.redis_client import ANSWER_WITHIN, call, connection_pool
 
 PART = "feed"
-ANSWER_WITHIN = 3.0
 PING_EVERY = 4.0
 UNANSWERED = 3
 """After how many silent intervals of PING_EVERY the connection is given up: 12 to 16 s after the last sign of life."""
@@ -74,14 +66,14 @@ class Feed:
         connection = self._connect(self._url)
         async with open_bridge(PART) as bridge:
             try:
-                await _call(bridge, self._subscribe, connection)
+                await call(bridge, PART, self._subscribe, connection)
                 async with trio.open_nursery() as nursery:
                     nursery.start_soon(self._watch, bridge, connection)
                     task_status.started()
-                    await _call(bridge, self._pump, connection)
+                    await call(bridge, PART, self._pump, connection)
             finally:
                 with trio.move_on_after(1, shield=True), suppress(Unavailable):
-                    await _call(bridge, connection.disconnect)
+                    await call(bridge, PART, connection.disconnect)
 
     async def _subscribe(self, connection: Connection) -> None:
         async with asyncio.timeout(ANSWER_WITHIN):
@@ -98,7 +90,7 @@ class Feed:
                     try:
                         self._send.send_nowait(payload)
                     except trio.WouldBlock:
-                        await trio_asyncio.trio_as_aio(self._send.send)(payload)
+                        await on_trio(self._send.send, payload)
             self._heard = True
 
     async def _watch(self, bridge: Bridge, connection: Connection) -> None:
@@ -113,7 +105,7 @@ class Feed:
             silent += 1
             if silent == UNANSWERED:
                 raise Unavailable(PART, f"no answer for {UNANSWERED * PING_EVERY:.0f} seconds")
-            await _call(bridge, _ping, connection)
+            await call(bridge, PART, _ping, connection)
 
 
 async def _ping(connection: Connection) -> None:
@@ -122,23 +114,9 @@ async def _ping(connection: Connection) -> None:
 
 
 def _connection(url: str) -> Connection:
-    """A bare connection of redis-py. Its PubSub connects anew by itself, and nobody would learn of the loss.
+    """A bare connection of redis-py: its PubSub connects anew by itself, and nobody would learn of the loss.
 
     Without a timeout of its own, because quiet is normal; the feed bounds what must be answered.
     """
-    try:
-        pool = redis.asyncio.ConnectionPool.from_url(
-            url, socket_timeout=None, socket_connect_timeout=ANSWER_WITHIN, retry=Retry(NoBackoff(), 0), protocol=2
-        )
-        connection: Connection = cast(Any, pool).make_connection()
-    except (TypeError, ValueError) as error:
-        raise Misconfigured(f"The URL of Redis can't be used: {error}.") from error
+    connection: Connection = connection_pool(url, answer_within=None).make_connection()
     return connection
-
-
-async def _call(bridge: Bridge, operation: Callable[[*Ts], Awaitable[T]], *args: *Ts) -> T:
-    """Run an operation on asyncio; whatever redis-py raises becomes Unavailable."""
-    try:
-        return await bridge.call(operation, *args)
-    except (redis.exceptions.RedisError, OSError) as error:  # OSError includes asyncio's TimeoutError
-        raise Unavailable(PART, str(error) or "no answer in time") from error

@@ -30,12 +30,11 @@ import msgspec
 import redis.asyncio
 import redis.exceptions
 import trio
-from redis.asyncio.retry import Retry
-from redis.backoff import NoBackoff
 
 from shared.aio import Bridge, open_bridge
 from shared.errors import OutcomeUnknown, Unavailable
 from shared.events import Draft
+from shared.redis_client import ANSWER_WITHIN, RedisRefused, call, connection_pool
 
 T = TypeVar("T")
 
@@ -45,24 +44,12 @@ GO_CHANNEL = "events"
 """The channel of the Go system, which carries all accounts' events in its own format."""
 
 _SCRIPT = files("shared").joinpath("append.lua").read_text()
-_TIMEOUT = 3.0
 _PING_EVERY = 1.0
 
 
 def channel(account_id: int) -> str:
     """The channel on which an account's events are published."""
     return f"events:{account_id}"
-
-
-def connect(url: str) -> redis.asyncio.Redis:
-    """A redis-py client that never repeats a command by itself: a repeated append would double events."""
-    return redis.asyncio.Redis.from_url(
-        url,
-        socket_timeout=_TIMEOUT,
-        socket_connect_timeout=_TIMEOUT,
-        retry=Retry(NoBackoff(), 0),
-        protocol=2,
-    )
 
 
 @dataclass(frozen=True)
@@ -103,23 +90,24 @@ class EventLog:
         Raises Unavailable when Redis is away or does not answer a ping within 3 s.
         """
         async with open_bridge(PART) as bridge:
-            self._redis = connect(self._url)
+            self._redis = redis.asyncio.Redis(connection_pool=connection_pool(self._url))
             try:
-                self._sha = await self._call(bridge, self._prepare)
+                self._sha = await _call(bridge, self._prepare)
                 self._bridge = bridge
                 task_status.started()
                 while True:
                     await trio.sleep(_PING_EVERY)
-                    await self._call(bridge, self._ping)
+                    await _call(bridge, self._ping)
             finally:
                 self._bridge = None
                 with trio.move_on_after(1, shield=True), contextlib.suppress(Unavailable):
-                    await bridge.call(self._redis.aclose)
+                    await _call(bridge, self._redis.connection_pool.disconnect)
 
     async def append(self, batch: Sequence[Draft]) -> list[Appended]:
-        """Commit a batch: number, store and publish its events, all or none. Returns where each one stands, in order.
+        """Commit a batch: number, store and publish its events. Returns where each one stands, in order.
 
-        Raises Unavailable if certainly nothing was appended, and OutcomeUnknown if the answer was lost.
+        Raises Unavailable if certainly nothing was appended, and OutcomeUnknown if the answer was lost, or Redis
+        stopped in the middle (which takes a log that others have written to).
         """
         arguments: list[bytes | str | int] = [0, secrets.token_hex(6), self._host, self._keep, self._expire]
         arguments.append(self._go_channel)
@@ -139,11 +127,10 @@ class EventLog:
                     return cast("list[bytes | int]", await connection.read_response())
 
         try:
-            answers = await self._call(self._bridge, evaluate)
-        except _RedisRefused:
-            raise
+            answers = await _call(self._bridge, evaluate)
         except Unavailable as error:
-            if sent:
+            answered = isinstance(error, RedisRefused) and not error.reason.startswith("PARTIAL")
+            if sent and not answered:
                 raise OutcomeUnknown(PART, error.reason) from error
             raise
         numbers = iter(answers)
@@ -154,7 +141,7 @@ class EventLog:
 
     async def counters(self) -> Counters:
         """What the log has counted so far. Raises Unavailable."""
-        epoch, position, appended_at, now = await self._call(self._bridge, self._read_counters)
+        epoch, position, appended_at, now = await _call(self._bridge, self._read_counters)
         seconds, micros = now
         return Counters(
             epoch=(epoch or b"").decode(),
@@ -195,24 +182,9 @@ class EventLog:
         finally:
             await pool.release(connection)
 
-    @staticmethod
-    async def _call(bridge: Bridge | None, operation: Callable[[], Awaitable[T]]) -> T:
-        """Run an operation on asyncio; whatever redis-py raises becomes Unavailable."""
-        if bridge is None:
-            raise Unavailable(PART, "not connected")
 
-        async def bounded() -> T:
-            return await asyncio.wait_for(operation(), _TIMEOUT)
+async def _call(bridge: Bridge | None, operation: Callable[[], Awaitable[T]]) -> T:
+    async def bounded() -> T:
+        return await asyncio.wait_for(operation(), ANSWER_WITHIN)
 
-        try:
-            return await bridge.call(bounded)
-        except (redis.exceptions.ConnectionError, redis.exceptions.TimeoutError) as error:
-            raise Unavailable(PART, str(error)) from error
-        except redis.exceptions.ResponseError as error:
-            raise _RedisRefused(PART, str(error)) from error
-        except (OSError, TimeoutError) as error:  # TimeoutError is asyncio's, too
-            raise Unavailable(PART, str(error) or "no answer in time") from error
-
-
-class _RedisRefused(Unavailable):
-    """Redis answered with an error: it is there, and has done nothing of what was asked."""
+    return await call(bridge, PART, bounded)

@@ -9,11 +9,11 @@ from __future__ import annotations
 
 import random
 from collections.abc import Awaitable, Callable, Iterator
-from typing import NoReturn, Protocol
+from typing import NoReturn, Protocol, cast
 
 import trio
 
-from shared.errors import Unavailable
+from shared.errors import Unavailable, first_leaf
 
 FIRST_DELAY = 0.1
 LONGEST_DELAY = 5.0
@@ -104,15 +104,10 @@ async def supervise(
                 ready()
             raise RuntimeError(f"service {health.part!r} returned; services run until they are cancelled")
         except* Unavailable as group:
-            health.went_away(_first_leaf(group).reason)
+            health.went_away(cast(Unavailable, first_leaf(group)).reason)
         if started_at is not None and trio.current_time() - started_at > LONGEST_DELAY:
             delays = backoff()
         await trio.sleep(next(delays))
-
-
-def _first_leaf(group: BaseExceptionGroup[Unavailable]) -> Unavailable:
-    first = group.exceptions[0]
-    return _first_leaf(first) if isinstance(first, BaseExceptionGroup) else first
 
 
 def after(health: Health, run: Service) -> Service:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import sys
 from functools import partial
 from typing import Any
@@ -10,7 +11,7 @@ import click
 import structlog
 import trio
 
-from shared.errors import Misconfigured
+from shared.errors import Misconfigured, first_leaf
 from shared.options import options
 from tracker import logs
 from tracker.config import Config
@@ -31,22 +32,21 @@ def main(command: str, **settings: Any) -> None:
         logs.configure(config.log_level)
         trio.run(partial(_run, config))
     except* Misconfigured as group:
-        click.echo(f"tracker: {_first(group)}", err=True)
+        click.echo(f"tracker: {first_leaf(group)}", err=True)
         sys.exit(1)
     except* Exception as group:
         structlog.get_logger(__name__).critical("the tracker failed", exc_info=group)
         sys.exit(1)
+    finally:
+        # On the way out; another signal has nothing more to end.
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
 
 
 async def _run(config: Config) -> None:
     async with trio.open_nursery() as nursery:
         for url in await nursery.start(serve, config):
             click.echo(f"Tracking on {url}", err=True)
-
-
-def _first(group: BaseExceptionGroup[Misconfigured]) -> Misconfigured:
-    first = group.exceptions[0]
-    return _first(first) if isinstance(first, BaseExceptionGroup) else first
 
 
 if __name__ == "__main__":

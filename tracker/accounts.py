@@ -18,7 +18,6 @@ from shared.events import LARGEST_ID
 from tracker.database import Database
 
 CHANNEL = "account_changed"
-EVERYTHING = "*"
 TRUSTED_UNHEARD = 5.0
 """For how many seconds an account is trusted that was read when no notifications came."""
 
@@ -134,13 +133,15 @@ class Accounts:
         return account
 
     def _changed(self, payload: str) -> None:
-        """Hear of a notification: IDs with spaces between, or EVERYTHING."""
+        """Hear of a notification: IDs with spaces between. Anything else means that any account may have changed."""
         self._heard += 1
-        if payload == EVERYTHING:
+        try:
+            changed = [int(account_id) for account_id in payload.split()]
+        except ValueError:
             self._cache.clear()
         else:
-            for account_id in payload.split():
-                self._cache.pop(int(account_id), None)
+            for account_id in changed:
+                self._cache.pop(account_id, None)
 
 
 def _account(row: asyncpg.Record) -> Account:

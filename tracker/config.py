@@ -11,7 +11,9 @@ import click
 
 from shared.embedded import default_data_dir
 from shared.errors import Misconfigured
+from shared.events import MAX_DATA
 from shared.options import setting
+from shared.redis_url import SUPPORTED, what_is_wrong
 
 
 @dataclass(frozen=True)
@@ -43,7 +45,7 @@ class Config:
         socket.gethostname(), "The host name that this tracker's events carry.", metavar="NAME", type=str
     )
     max_data: int = setting(
-        64 * 1024, "The most bytes of data in an event, as JSON.", metavar="BYTES", type=click.IntRange(1, 16 << 20)
+        MAX_DATA, "The most bytes of data in an event, as JSON.", metavar="BYTES", type=click.IntRange(1, 16 << 20)
     )
     keep_events: int = setting(
         1000, "How many events the log keeps for each account.", metavar="N", type=click.IntRange(1)
@@ -66,8 +68,10 @@ class Config:
 
     def __post_init__(self) -> None:
         """Raises Misconfigured."""
-        _check_url("--database", self.database, ("postgresql", "postgres"))
-        _check_url("--redis", self.redis, ("redis", "rediss", "unix"))
+        if self.database is not None and urlsplit(self.database).scheme not in ("postgresql", "postgres"):
+            raise Misconfigured("The URL of --database can't be used. Expected postgresql://user:password@host/name.")
+        if self.redis is not None and (wrong := what_is_wrong(self.redis)):
+            raise Misconfigured(f"The URL of --redis can't be used. {wrong} Expected {SUPPORTED}.")
         _ = self.address
 
     @property
@@ -83,16 +87,3 @@ class Config:
                 f"--bind {self.bind} is no address: expected HOST:PORT, such as 127.0.0.1:8080, [::1]:8080 or :8080."
             )
         return host, port
-
-
-def _check_url(option: str, url: str | None, schemes: tuple[str, ...]) -> None:
-    if url is None:
-        return
-    expected = " or ".join(f"{scheme}://…" for scheme in schemes)
-    try:
-        parts = urlsplit(url)
-        _ = parts.port
-    except ValueError as error:
-        raise Misconfigured(f"The URL of {option} can't be read ({error}): expected {expected}.") from None
-    if parts.scheme not in schemes:
-        raise Misconfigured(f"The URL of {option} begins with {parts.scheme!r}: expected {expected}.")

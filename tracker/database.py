@@ -27,6 +27,8 @@ _TIMEOUT = 3.0
 _PING_EVERY = 1.0
 _LISTEN_CHECK_EVERY = 2.0
 _CONNECTIONS = 10
+_LAST_WORDS = (asyncpg.PostgresConnectionError, asyncpg.AdminShutdownError, asyncpg.CrashShutdownError)
+"""Errors that PostgreSQL may also send when the statement has been carried out."""
 _SETTINGS = {"application_name": "tracker"}
 
 
@@ -36,7 +38,9 @@ class Database:
     def __init__(self, url: str) -> None:
         self._url = url
         self._bridge: Bridge | None = None
-        self._pool: asyncpg.Pool
+        self._pool: asyncpg.Pool | None = None
+        self._connections: set[asyncpg.Connection] = set()
+        """Those beside the pool. They live on the loop of `run`, and end with it at the latest."""
 
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         """Service: hold the pool; ready when PostgreSQL answers and the migrations are applied.
@@ -44,9 +48,9 @@ class Database:
         Raises Unavailable when PostgreSQL is away or does not answer within 3 s, and Misconfigured if it lets us in
         but does not let us make our tables.
         """
-        async with open_bridge(PART) as bridge:
-            watch = await translated(bridge, self._connect)
+        async with open_bridge(PART, self._cut_off) as bridge:
             try:
+                watch = await translated(bridge, self._connect)
                 self._pool = await translated(bridge, self._open_pool)
                 for name in await translated(bridge, partial(migrations.apply, watch)):
                     log.info("database migrated", migration=name)
@@ -63,15 +67,12 @@ class Database:
                 ) from error
             finally:
                 self._bridge = None
-                watch.terminate()
-                if hasattr(self, "_pool"):
-                    self._pool.terminate()
 
     async def fetch(self, query: str, *arguments: object) -> list[asyncpg.Record]:
         """The rows of a query that changes nothing. Raises Unavailable."""
 
         async def operation() -> list[asyncpg.Record]:
-            async with self._pool.acquire(timeout=_TIMEOUT) as connection:
+            async with self._opened.acquire(timeout=_TIMEOUT) as connection:
                 return await connection.fetch(query, *arguments)
 
         return await translated(self._bridge, operation)
@@ -85,14 +86,17 @@ class Database:
 
         async def operation() -> asyncpg.Record | None:
             nonlocal sent
-            async with self._pool.acquire(timeout=_TIMEOUT) as connection:
+            async with self._opened.acquire(timeout=_TIMEOUT) as connection:
                 sent = True
                 return await connection.fetchrow(query, *arguments)
 
         try:
             return await translated(self._bridge, operation)
         except Unavailable as error:
-            if sent:
+            refused = isinstance(error.__cause__, asyncpg.PostgresError) and not isinstance(
+                error.__cause__, _LAST_WORDS
+            )
+            if sent and not refused:
                 raise OutcomeUnknown(PART, error.reason) from error
             raise
 
@@ -112,6 +116,8 @@ class Database:
                 echoed.set()
 
         connection = await translated(bridge, self._connect)
+        lost = trio.Event()
+        connection.add_termination_listener(lambda _: lost.set())
         try:
             await translated(bridge, partial(connection.add_listener, channel, notified))
             task_status.started()
@@ -122,12 +128,32 @@ class Database:
                     await echoed.wait()
                 if not echoed.is_set():
                     raise Unavailable(PART, "notifications do not arrive")
-                await trio.sleep(_LISTEN_CHECK_EVERY)
+                with trio.move_on_after(_LISTEN_CHECK_EVERY):
+                    await lost.wait()
         finally:
+            if connection in self._connections:
+                self._connections.remove(connection)
+                connection.terminate()
+
+    @property
+    def _opened(self) -> asyncpg.Pool:
+        assert self._pool is not None
+        return self._pool
+
+    def _cut_off(self) -> None:
+        for connection in self._connections:
             connection.terminate()
+        self._connections.clear()
+        if self._pool is not None:
+            self._pool.terminate()
+            self._pool = None
 
     async def _connect(self) -> asyncpg.Connection:
-        return await asyncpg.connect(self._url, timeout=_TIMEOUT, command_timeout=_TIMEOUT, server_settings=_SETTINGS)
+        connection = await asyncpg.connect(
+            self._url, timeout=_TIMEOUT, command_timeout=_TIMEOUT, server_settings=_SETTINGS
+        )
+        self._connections.add(connection)
+        return connection
 
     async def _open_pool(self) -> asyncpg.Pool:
         return await asyncpg.create_pool(
@@ -146,6 +172,12 @@ async def translated(bridge: Bridge | None, operation: Callable[[], Awaitable[T]
         raise Unavailable(PART, "not connected")
     try:
         return await bridge.call(operation)
+    except asyncpg.ClientConfigurationError as error:
+        raise Misconfigured(f"The URL of --database can't be used: {error}.") from error
+    except asyncpg.InterfaceError as error:
+        if "clos" not in str(error):  # a connection or pool that is closed or closing; else a mistake of ours
+            raise
+        raise Unavailable(PART, str(error)) from error
     except (
         OSError,
         TimeoutError,
@@ -153,9 +185,9 @@ async def translated(bridge: Bridge | None, operation: Callable[[], Awaitable[T]
         asyncpg.CannotConnectNowError,
         asyncpg.ConnectionDoesNotExistError,
         asyncpg.ConnectionFailureError,
-        asyncpg.InterfaceError,
         asyncpg.OperatorInterventionError,
         asyncpg.InsufficientResourcesError,
+        asyncpg.TransactionRollbackError,
         asyncpg.ReadOnlySQLTransactionError,
         asyncpg.InvalidAuthorizationSpecificationError,  # a server that is still being set up, too
         asyncpg.InvalidCatalogNameError,

@@ -51,8 +51,8 @@ class Rates:
     async def _sample(self) -> None:
         sampled_at = trio.current_time()
         counters = await self._log.counters()
-        if self._samples and self._samples[-1].epoch not in ("", counters.epoch):
-            self._samples.clear()  # the log was lost, and counts from the start
+        if self._samples and _does_not_follow(self._samples[-1], counters):
+            self._samples.clear()
         self._samples.append(counters)
         self._sampled_at = sampled_at
         while len(self._samples) > 2 and self._samples[1].now <= counters.now - WINDOW:
@@ -70,3 +70,8 @@ def rise(samples: deque[Counters]) -> int:
             share = (since - before.now) / (after.now - before.now)
             return round(last.position - before.position - share * (after.position - before.position))
     return last.position - samples[0].position
+
+
+def _does_not_follow(before: Counters, after: Counters) -> bool:
+    """Whether the log was lost and counts from the start, or its clock was set back."""
+    return before.epoch not in ("", after.epoch) or after.now < before.now

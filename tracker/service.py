@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import signal
+from collections.abc import AsyncIterator
 
 import structlog
 import trio
@@ -27,11 +28,20 @@ log = structlog.get_logger(__name__)
 
 
 async def serve(config: Config, *, task_status: trio.TaskStatus[list[str]] = trio.TASK_STATUS_IGNORED) -> None:
-    """Run a tracker until SIGTERM or SIGINT; a second signal cuts short what is still in flight.
+    """Run a tracker until SIGTERM or SIGINT; another signal cuts short what is still in flight.
 
     `task_status.started()` gets the URLs that it serves, once every part is up. Raises Misconfigured if it can't run
     with these settings; what any part raises otherwise is a bug, and ends it.
     """
+    stopping = trio.Event()
+    with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:
+        async with trio.open_nursery() as program:
+            program.start_soon(_stop_at_signal, signals, stopping, program.cancel_scope)
+            await _run(config, stopping, task_status)
+            program.cancel_scope.cancel()
+
+
+async def _run(config: Config, stopping: trio.Event, task_status: trio.TaskStatus[list[str]]) -> None:
     with contextlib.ExitStack() as held:
         listeners = await _listen(config)
         embedded: dict[str, Postgres | Redis] = {}
@@ -57,11 +67,11 @@ async def serve(config: Config, *, task_status: trio.TaskStatus[list[str]] = tri
         app = create_app(
             Tracking(accounts, publisher), accounts, rates, [database_health, log_health], max_data=config.max_data
         )
+        app.stopping = stopping
 
         ready = False
         async with trio.open_nursery() as servers:  # outlives the services, which need its servers to the end
             async with trio.open_nursery() as services:
-                services.start_soon(_stop_at_signal, app.stopping, servers.cancel_scope)
                 services.start_soon(_serve_http, app, listeners, services.cancel_scope)
                 async with trio.open_nursery() as starting:
                     for own in embedded.values():
@@ -87,14 +97,12 @@ async def _serve_http(app: TrackerApp, listeners: list[trio.SocketListener], res
     rest.cancel()
 
 
-async def _stop_at_signal(stopping: trio.Event, everything: trio.CancelScope) -> None:
-    with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:
-        async for number in signals:
-            if stopping.is_set():
-                everything.cancel()
-            else:
-                log.info("stopping", signal=signal.Signals(number).name)
-                stopping.set()
+async def _stop_at_signal(signals: AsyncIterator[int], stopping: trio.Event, program: trio.CancelScope) -> None:
+    async for number in signals:
+        log.info("stopping", signal=signal.Signals(number).name)
+        if stopping.is_set():
+            program.cancel()
+        stopping.set()
 
 
 def _report(part: str, reason: str | None) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import uuid
 from typing import Any
+from urllib.parse import urlsplit
 
 import asyncpg
 import httpx
@@ -141,11 +142,40 @@ async def test_without_notifications_accounts_are_trusted_for_a_while(
             assert await put(client, 1) == 202
 
 
-async def test_the_cache_is_bounded(start_tracker: StartTracker, database_url: str) -> None:
-    async with start_tracker(cache_size=10) as client:
-        for account in range(1, 31):
-            assert await put(client, account) == 202
-        assert await put(client, 1) == 202
+@pytest.mark.parametrize("payload", ["junk", "*", "1 x", " ", "-1 99999999999999999999"])
+async def test_a_strange_notification_harms_nothing(client: httpx.AsyncClient, database_url: str, payload: str) -> None:
+    assert await put(client, 1) == 202
+    await sql(database_url, f"select pg_notify('account_changed', '{payload}')")
+    await sql(database_url, "update account set isActive = false where id = 1")
+    await until_put_is(client, 1, 400)
+    assert (await client.get("/readyz")).status_code == 200
+
+
+async def test_a_listen_connection_lost_alone_is_noticed_at_once(client: httpx.AsyncClient, database_url: str) -> None:
+    assert await put(client, 1) == 202
+    listening = "from pg_stat_activity where datname = current_database() and query ilike '%pg_notify%'"
+    killed = await sql(
+        database_url,
+        f"select pg_terminate_backend(pid) {listening} and pid <> pg_backend_pid()",
+        "update account set isActive = false where id = 1",
+    )
+    assert len(killed) == 1
+    await until_put_is(client, 1, 400, within=accounts.TRUSTED_UNHEARD + 1)
+
+
+async def test_what_postgresql_refuses_was_certainly_not_done(client: httpx.AsyncClient, database_url: str) -> None:
+    name = urlsplit(database_url).path.removeprefix("/")
+    await sql(
+        database_url,
+        f"alter database {name} set default_transaction_read_only = on",
+        "select pg_terminate_backend(pid) from pg_stat_activity"
+        " where datname = current_database() and pid <> pg_backend_pid()",
+    )
+    with trio.fail_after(20):
+        while (answer := await client.post("/", json={"Name": "new"})).status_code == 201:
+            await trio.sleep(0.05)
+    assert answer.status_code == 503
+    assert "Nothing was done" in answer.json()["detail"]
 
 
 async def test_a_database_that_may_not_be_changed_is_explained(start_tracker: StartTracker, database_url: str) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import AsyncIterator, Iterator
+from functools import partial
 from typing import Any
 
 import pytest
@@ -11,7 +12,7 @@ import redis
 import trio
 
 from shared import events
-from shared.errors import OutcomeUnknown, Unavailable
+from shared.errors import Misconfigured, OutcomeUnknown, Unavailable
 from shared.events import Draft
 from shared.log import EventLog
 from tests.integration.fragile import fragile_servers
@@ -129,6 +130,48 @@ async def test_what_redis_refuses_was_certainly_not_appended(log: EventLog, stor
         store.config_set("maxmemory", "0")
     assert store.xlen("{events:0}:7") == 1
     assert (await log.append([draft(7)]))[0].seq == 2
+
+
+async def test_what_is_stored_is_accepted_even_if_nobody_may_be_told(redis_url: str, store: Any) -> None:
+    store.acl_setuser("quiet", enabled=True, passwords=["+secret"], keys=["*"], commands=["+@all"], reset_channels=True)
+    url = redis_url.replace("unix://", "unix://quiet:secret@").replace("redis://", "redis://quiet:secret@")
+    log = EventLog(url, "host")
+    try:
+        async with trio.open_nursery() as nursery:
+            await nursery.start(log.run)
+            assert [where.seq for where in await log.append([draft(7), draft(7)])] == [1, 2]
+            nursery.cancel_scope.cancel()
+    finally:
+        store.acl_deluser("quiet")
+    assert store.xlen("{events:0}:7") == 2
+
+
+async def test_a_batch_that_fails_in_the_middle_has_an_unknown_outcome(log: EventLog, store: Any) -> None:
+    store.set("{events:0}:8", "no stream")
+    with pytest.raises(OutcomeUnknown, match="WRONGTYPE"):
+        await log.append([draft(7), draft(8)])
+    with pytest.raises(Unavailable, match="WRONGTYPE"):
+        await log.append([draft(8), draft(7)])
+    assert store.xlen("{events:0}:7") == 1
+
+
+@pytest.mark.parametrize("url", ["redis://127.0.0.1:1/?foo=1", "redis://127.0.0.1:1/?db=x"])
+async def test_a_url_that_can_not_be_used(url: str) -> None:
+    with pytest.RaisesGroup(pytest.RaisesExc(Misconfigured, match="URL of Redis"), flatten_subgroups=True):
+        await EventLog(url, "host").run()
+
+
+async def test_a_server_that_is_no_redis(nursery: trio.Nursery) -> None:
+    async def answer(stream: trio.SocketStream) -> None:
+        async with stream:
+            await stream.receive_some(100)
+            await stream.send_all(b"HTTP/1.1 400 Bad Request\r\n\r\n")
+
+    [listener] = await nursery.start(partial(trio.serve_tcp, answer, 0, host="127.0.0.1"))
+    port = listener.socket.getsockname()[1]
+    with pytest.RaisesGroup(Unavailable, flatten_subgroups=True):
+        await EventLog(f"redis://127.0.0.1:{port}", "host").run()
+    nursery.cancel_scope.cancel()
 
 
 async def test_a_log_that_never_ran_is_unavailable() -> None:

@@ -148,6 +148,28 @@ async def test_an_address_that_is_taken(database_url: str, redis_url: str) -> No
             assert await second.process.wait() == 1
 
 
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+async def test_more_signals_hurry_but_harm_nothing(data_dir: Path, number: signal.Signals) -> None:
+    async with tracker("--data-dir", data_dir) as running:
+        await running.url()
+        for _ in range(10):
+            if running.process.poll() is None:
+                running.process.send_signal(number)
+            await trio.sleep(0.03)
+        with trio.fail_after(30):
+            assert await running.process.wait() == 0
+    assert b"Traceback" not in running.said
+    assert not {"redis.sock"} & set(os.listdir(data_dir))
+
+
+async def test_a_database_url_that_can_not_be_used(redis_url: str) -> None:
+    url = "postgresql://u:secret@127.0.0.1:1/x?sslmode=bogus"
+    async with tracker("--database", url, "--redis", redis_url) as running:
+        await running.says("tracker: The URL of --database can't be used: .*sslmode")
+        assert await running.process.wait() == 1
+    assert b"secret" not in running.said
+
+
 async def test_a_signal_while_it_still_waits_for_its_servers() -> None:
     async with tracker("--database", "postgresql://127.0.0.1:1/x", "--redis", "redis://127.0.0.1:1") as running:
         await running.says('"part": "database"')

@@ -89,10 +89,16 @@ def test_addresses(bind: str, address: tuple[str | None, int]) -> None:
 
 @pytest.mark.parametrize(
     "settings",
-    [{"database": "mysql://x"}, {"redis": "http://x"}, {"redis": "redis://x:port"}, {"database": "db.internal"}],
+    [
+        {"database": "mysql://x"},
+        {"database": "db.internal"},
+        {"redis": "http://x"},
+        {"redis": "redis://x:port"},
+        {"redis": "redis://x/?foo=1"},
+    ],
 )
 def test_bad_urls(settings: dict[str, str]) -> None:
-    with pytest.raises(Misconfigured, match="expected"):
+    with pytest.raises(Misconfigured, match="Expected"):
         Config(**settings)
 
 

@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections import deque
 
 import pytest
+import trio
+from trio.testing import MockClock
 
 from shared.log import Counters
-from tracker.rates import rise
+from tracker.rates import Rates, rise
 
 
 def samples(*points: tuple[float, int], appended_at: float | None = None) -> deque[Counters]:
@@ -30,3 +32,25 @@ def samples(*points: tuple[float, int], appended_at: float | None = None) -> deq
 )
 def test_rise(taken: deque[Counters], expected: int) -> None:
     assert rise(taken) == expected
+
+
+async def test_a_clock_that_is_set_back_starts_anew(nursery: trio.Nursery, autojump_clock: MockClock) -> None:
+    class Log:
+        """Stands in for the log, with a clock that the test sets."""
+
+        offset = 0.0
+
+        async def counters(self) -> Counters:
+            now = trio.current_time() + self.offset
+            return Counters("epoch", round(now * 10), now, now)
+
+    log = Log()
+    rates = Rates(log)  # type: ignore[arg-type]
+    await nursery.start(rates.run)
+    await trio.sleep(5)
+    assert await rates.per_second() == 10
+    log.offset = -3600
+    await trio.sleep(5)
+    assert await rates.per_second() == 10
+    assert len(rates._samples) < 20
+    nursery.cancel_scope.cancel()

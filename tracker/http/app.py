@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, cast
 
 import structlog
 import trio
@@ -14,7 +14,7 @@ from werkzeug.exceptions import BadRequest, HTTPException, MethodNotAllowed, Req
 from werkzeug.routing import MapAdapter
 from werkzeug.routing.exceptions import WebsocketMismatch
 
-from shared.errors import TrackerError
+from shared.errors import TrackerError, first_leaf
 from shared.supervision import Health
 from tracker.accounts import Accounts
 from tracker.http import accounts_resource, event_resource, operations, problems, rate_resource
@@ -128,7 +128,7 @@ class TrackerApp(QuartTrio):
         answers, faults = error.split((TrackerError, HTTPException))
         if faults is not None or answers is None:
             raise error
-        return await super().handle_user_exception(_first_leaf(answers))
+        return await super().handle_user_exception(cast(Exception, first_leaf(answers)))
 
     def log_exception(self, exception_info: Any) -> None:
         log.error("request failed", exc_info=exception_info)
@@ -149,8 +149,3 @@ class TrackerApp(QuartTrio):
         if websocket.accepted:
             await websocket.close(1001, "the server stops")
         handler.cancel()
-
-
-def _first_leaf(group: BaseExceptionGroup[Exception]) -> Exception:
-    first = group.exceptions[0]
-    return _first_leaf(first) if isinstance(first, BaseExceptionGroup) else first

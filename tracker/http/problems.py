@@ -63,5 +63,5 @@ def _detail(error: TrackerError) -> str:
     if isinstance(error, Unavailable):
         return f"The {error.part} is not available right now. Nothing was done; try again."
     if isinstance(error, OutcomeUnknown):
-        return f"The {error.part} did not answer in time. It may have been done, or not."
+        return f"The {error.part} gave no answer. It may have been done or not; sent again, it may be done twice."
     return str(error)

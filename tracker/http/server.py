@@ -129,7 +129,7 @@ class _Connection:
             # Cancelled at the end, because hypercorn does not tell a WebSocket that it refused by itself.
             with trio.CancelScope() as serving:
                 async with TaskGroup() as tasks:
-                    common = (self._app_wrapper(), self._config, self._context, tasks, ConnectionState({}), False)
+                    common = (ASGIWrapper(self._app), self._config, self._context, tasks, ConnectionState({}), False)
                     self._protocol = ProtocolWrapper(*common, client, server, self._send)
                     self._protocol.protocol = _H11(*common, client, server, self._send)
                     self._rest(IDLE_TIMEOUT)
@@ -144,9 +144,6 @@ class _Connection:
         """End the connection now if no request is under way, else after its answer (hypercorn sees to that)."""
         if self._idle:
             self._rest(0)
-
-    def _app_wrapper(self) -> Any:
-        return ASGIWrapper(self._app)
 
     def _rest(self, seconds: float) -> None:
         """Give the next bytes so long to arrive."""
@@ -237,9 +234,11 @@ class _Connection:
 
 
 class _H11(H11Protocol):
-    """HTTP/1.1 with reason phrases, whose own refusals say what was wrong and whose last answers say that they are."""
+    """HTTP/1.1 with reason phrases, refusals that say what was wrong, and a last answer that says it is the last."""
 
-    _head = b""
+    def __init__(self, *args: Any) -> None:
+        super().__init__(*args)
+        self._head = b""
 
     async def handle(self, event: Event) -> None:
         if isinstance(event, RawData) and isinstance(self.stream, WSStream) and not self.stream.handshake.accepted:
@@ -281,7 +280,7 @@ class _H11(H11Protocol):
             await self.send(Closed())  # a refused WebSocket, whose connection hypercorn would keep open
 
     async def _send_h11_event(self, event: Any) -> None:
-        """Send the head of an answer together with what follows it: in one packet, and not cut off in between."""
+        """Send the head of an answer of known length together with the rest: in one packet, not cut off in between."""
         if isinstance(event, h11.Response):
             headers = list(event.headers)
             last = self.context.terminated.is_set() or self.connection.their_state in _REQUEST_UNDER_WAY
@@ -295,7 +294,7 @@ class _H11(H11Protocol):
             if self.connection.their_state is not h11.ERROR:
                 raise
             return
-        if isinstance(event, h11.Response):
+        if isinstance(event, h11.Response) and any(name == b"content-length" for name, _ in event.headers):
             self._head = data
         else:
             self._head, data = b"", self._head + data
