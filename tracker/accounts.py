@@ -115,8 +115,8 @@ class Accounts:
         return _account(row)
 
     def _trusted(self, entry: _Entry) -> bool:
-        if self._listening_since is not None and entry.read_at >= self._listening_since:
-            return True
+        if self._listening_since is not None:
+            return entry.read_at >= self._listening_since
         return trio.current_time() - entry.read_at < TRUSTED_UNHEARD
 
     async def _read(self, account_id: int) -> Account | None:

@@ -260,7 +260,7 @@ async def test_what_was_certainly_not_done_is_a_503() -> None:
 async def test_what_may_have_been_done_is_a_504() -> None:
     async with serving(OutcomeUnknown("log", "secret reason")) as client:
         for answer in await everything(client):
-            check_problem(answer, 504, "Gateway Timeout", "It may have been done, or not.")
+            check_problem(answer, 504, "Gateway Timeout", "It may have been done or not")
             assert "Retry-After" not in answer.headers
             assert "secret" not in answer.text
 

@@ -27,7 +27,7 @@ def run(monkeypatch: pytest.MonkeyPatch) -> Any:
 
     def run(*arguments: str, **environment: str) -> tuple[Result, Config | None]:
         seen.clear()
-        result = CliRunner().invoke(command_line.main, arguments, env=environment)
+        result = CliRunner().invoke(command_line.cli, arguments, env=environment)
         return result, seen[0] if seen else None
 
     return run
