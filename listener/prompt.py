@@ -11,7 +11,7 @@ import trio
 from listener.config import Config
 from listener.output import account_list, escape
 from listener.signals import cancel_at_signal
-from listener.terminal import STDIN, STDOUT, Ended, Prompt, is_terminal, open_prompt, wait_end_of_input, write
+from listener.terminal import STDIN, Ended, Prompt, dialogue, is_terminal, open_prompt, wait_end_of_input, write
 from shared.errors import Refused
 
 T = TypeVar("T")
@@ -39,9 +39,9 @@ class Dialogue:
 
     async def run(self) -> None:
         """Ask for commands until the person leaves."""
-        await write([f"Connecting to Redis@{escape(self._config.address)}"])
+        await self._say([f"Connecting to Redis@{escape(self._config.address)}"])
         while True:
-            await write([f"options: [{' '.join(COMMANDS)}]"])
+            await self._say([f"options: [{' '.join(COMMANDS)}]"])
             match await self._ask(">", COMMANDS):
                 case Ended():
                     break
@@ -51,8 +51,8 @@ class Dialogue:
                 case "events":
                     await self._listen()
                 case unknown:
-                    await write([f"unrecognized command: {escape(unknown)}"])
-        await write(["Goodbye!"])
+                    await self._say([f"unrecognized command: {escape(unknown)}"])
+        await self._say(["Goodbye!"])
 
     async def _ask(self, question: str, completions: tuple[str, ...] = ()) -> str | Ended:
         return await self._interruptible(lambda: self._prompt.ask(question, completions))
@@ -60,7 +60,7 @@ class Dialogue:
     async def _choose(self) -> Ended | None:
         from shared.events import account_id
 
-        await write(
+        await self._say(
             [f" already selected accounts: {account_list(self._selected)}", " input space separated account IDs"]
         )
         answer = await self._ask("accounts >")
@@ -72,25 +72,28 @@ class Dialogue:
                 self._selected.add(account_id(piece))
             except Refused:
                 complaints.append(f' "{escape(piece)}" should be an (positive) number')
-        await write([*complaints, f" current selected accounts: {account_list(self._selected)}"])
+        await self._say([*complaints, f" current selected accounts: {account_list(self._selected)}"])
         return None
 
     async def _listen(self) -> None:
         if not self._selected:
-            await write([" no account IDs selected"])
+            await self._say([" no account IDs selected"])
             return
         await self._interruptible(self._listen_to_end)
         if is_terminal(STDIN):
-            await write([""])  # the line on which ^C stands
+            await self._say([""])  # the line on which ^C stands
 
     async def _listen_to_end(self) -> None:
         from listener.listening import listen
 
         async with trio.open_nursery() as nursery:
-            nursery.start_soon(lambda: listen(self._config, self._selected, announce_to=STDOUT))
+            nursery.start_soon(lambda: listen(self._config, self._selected, announce_to=dialogue()))
             if is_terminal(STDIN):
                 await wait_end_of_input()
                 nursery.cancel_scope.cancel()
+
+    async def _say(self, lines: list[str]) -> None:
+        await write(lines, to=dialogue())
 
     async def _interruptible(self, action: Callable[[], Awaitable[T]]) -> T | Ended:
         """Run an action, and cancel it at Ctrl+C."""

@@ -55,7 +55,12 @@ def open_prompt() -> Prompt:
     return PlainPrompt()
 
 
-async def write(lines: Iterable[str | bytes], *, to: int = STDOUT, end: bytes = b"\n") -> None:
+def dialogue() -> int:
+    """Where the prompt talks: nothing but events goes to a standard output that is no terminal."""
+    return STDOUT if is_terminal(STDOUT) else STDERR
+
+
+async def write(lines: Iterable[str | bytes], *, to: int, end: bytes = b"\n") -> None:
     """Write lines. When cancelled it may leave a thread behind that still writes; the process does not wait for it.
 
     Raises OutputClosed, and Misconfigured if the output can't be written for another reason.
@@ -115,10 +120,10 @@ class PlainPrompt:
         self._echo = not is_terminal(STDIN)
 
     async def ask(self, question: str, completions: Sequence[str] = ()) -> str | Ended:
-        await write([question], end=b"")
+        await write([question], to=dialogue(), end=b"")
         line = await self._line()
         if self._echo or line is Ended.END:
-            await write([escape(line) if isinstance(line, str) else ""])
+            await write([escape(line) if isinstance(line, str) else ""], to=dialogue())
         return line
 
     async def _line(self) -> str | Ended:

@@ -41,7 +41,7 @@ local function append(i)
     local seq = string.format('%.0f', redis.call('HINCRBY', '{events:' .. shard .. '}:seq', id, 1))
     local event = head .. ',"Host":' .. host .. ',"Position":"' .. position .. '","Seq":' .. seq .. '}'
     local stream = '{events:' .. shard .. '}:' .. id
-    redis.call('XADD', stream, 'MAXLEN', '~', keep, number .. '-' .. seq, 'event', event)
+    redis.call('XADD', stream, 'MAXLEN', '=', keep, number .. '-' .. seq, 'event', event)
     redis.call('EXPIRE', stream, expire)
     -- pcall: what is stored is stored, even if this user may not publish on these channels.
     redis.pcall('PUBLISH', 'events:' .. id, event)

@@ -128,6 +128,8 @@ class Child:
         """How the program ended (None: it still runs), and the last lines of its log."""
         if returncode is None:
             how = "it runs"
+        elif returncode == -signal.SIGKILL:
+            return "killed by SIGKILL"  # too suddenly for last words
         elif returncode < 0:
             how = f"killed by {signal.Signals(-returncode).name}"
         else:

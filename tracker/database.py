@@ -6,6 +6,7 @@ asyncpg's exceptions end here: they become `Unavailable` and `OutcomeUnknown`.
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import Awaitable, Callable
 from functools import partial
 from typing import TypeVar
@@ -38,6 +39,7 @@ class Database:
     def __init__(self, url: str) -> None:
         self._url = url
         self._bridge: Bridge | None = None
+        self._turns = trio.CapacityLimiter(_CONNECTIONS)  # those who wait for a connection must not crowd asyncio
         self._pool: asyncpg.Pool | None = None
         self._connections: set[asyncpg.Connection] = set()
         """Those beside the pool. They live on the loop of `run`, and end with it at the latest."""
@@ -75,7 +77,8 @@ class Database:
             async with self._opened.acquire(timeout=_TIMEOUT) as connection:
                 return await connection.fetch(query, *arguments)
 
-        return await translated(self._bridge, operation)
+        async with self._turns:
+            return await translated(self._bridge, operation)
 
     async def change(self, query: str, *arguments: object) -> asyncpg.Record | None:
         """The first row that a changing statement returns.
@@ -91,7 +94,8 @@ class Database:
                 return await connection.fetchrow(query, *arguments)
 
         try:
-            return await translated(self._bridge, operation)
+            async with self._turns:
+                return await translated(self._bridge, operation)
         except Unavailable as error:
             refused = isinstance(error.__cause__, asyncpg.PostgresError) and not isinstance(
                 error.__cause__, _LAST_WORDS
@@ -174,8 +178,10 @@ async def translated(bridge: Bridge | None, operation: Callable[[], Awaitable[T]
         return await bridge.call(operation)
     except asyncpg.ClientConfigurationError as error:
         raise Misconfigured(f"The URL of --database can't be used: {error}.") from error
-    except asyncpg.InterfaceError as error:
-        if "clos" not in str(error):  # a connection or pool that is closed or closing; else a mistake of ours
+    except (asyncpg.InterfaceError, asyncpg.InternalClientError) as error:
+        # A connection or pool that is closed or closing. One that PostgreSQL ended, whose last words are not all read
+        # yet, says that another operation is in progress: it can't be, as each has one user at a time.
+        if not re.search("clos|another operation", str(error)):
             raise
         raise Unavailable(PART, str(error)) from error
     except (
@@ -192,4 +198,4 @@ async def translated(bridge: Bridge | None, operation: Callable[[], Awaitable[T]
         asyncpg.InvalidAuthorizationSpecificationError,  # a server that is still being set up, too
         asyncpg.InvalidCatalogNameError,
     ) as error:
-        raise Unavailable(PART, str(error) or type(error).__name__) from error
+        raise Unavailable(PART, str(error) or "no answer in time") from error

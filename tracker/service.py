@@ -26,6 +26,9 @@ from tracker.tracking import Tracking
 
 log = structlog.get_logger(__name__)
 
+HEAD_START = 3.0
+"""For how many seconds after the start connections wait to be accepted until database and log are there."""
+
 
 async def serve(config: Config, *, task_status: trio.TaskStatus[list[str]] = trio.TASK_STATUS_IGNORED) -> None:
     """Run a tracker until SIGTERM or SIGINT; another signal cuts short what is still in flight.
@@ -72,7 +75,7 @@ async def _run(config: Config, stopping: trio.Event, task_status: trio.TaskStatu
         ready = False
         async with trio.open_nursery() as servers:  # outlives the services, which need its servers to the end
             async with trio.open_nursery() as services:
-                services.start_soon(_serve_http, app, listeners, services.cancel_scope)
+                services.start_soon(_serve_http, app, listeners, [database_health, log_health], services.cancel_scope)
                 async with trio.open_nursery() as starting:
                     for own in embedded.values():
                         starting.start_soon(
@@ -92,9 +95,23 @@ async def _run(config: Config, stopping: trio.Event, task_status: trio.TaskStatu
             servers.cancel_scope.cancel()
 
 
-async def _serve_http(app: TrackerApp, listeners: list[trio.SocketListener], rest: trio.CancelScope) -> None:
+async def _serve_http(
+    app: TrackerApp, listeners: list[trio.SocketListener], healths: list[Health], rest: trio.CancelScope
+) -> None:
+    # Clients who come before the parts are up wait for them a little, rather than being refused.
+    async with trio.open_nursery() as waiting:
+        waiting.cancel_scope.deadline = trio.current_time() + HEAD_START
+        waiting.start_soon(_cancel_when, app.stopping, waiting.cancel_scope)
+        for health in healths:
+            await health.wait_up()
+        waiting.cancel_scope.cancel()
     await server.serve(app, listeners)
     rest.cancel()
+
+
+async def _cancel_when(event: trio.Event, scope: trio.CancelScope) -> None:
+    await event.wait()
+    scope.cancel()
 
 
 async def _stop_at_signal(signals: AsyncIterator[int], stopping: trio.Event, program: trio.CancelScope) -> None:

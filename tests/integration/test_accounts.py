@@ -187,3 +187,24 @@ async def test_a_database_that_may_not_be_changed_is_explained(start_tracker: St
                 pass
     finally:
         await sql(database_url, f"drop owned by {name}", f"drop role {name}")
+
+
+async def test_connections_that_end_at_any_moment_end_no_tracker(
+    start_tracker: StartTracker, database_url: str
+) -> None:
+    end_all = "select pg_terminate_backend(pid) from pg_stat_activity where datname = current_database() and pid <> "
+    async with start_tracker() as client, trio.open_nursery() as nursery:
+
+        async def ask(path: str) -> None:
+            while True:
+                assert (await client.get(path)).status_code in (200, 503)
+
+        for number in range(8):
+            nursery.start_soon(ask, f"/{number + 1}")
+        with trio.move_on_after(4):
+            while True:
+                await sql(database_url, *[end_all + "pg_backend_pid()", "select pg_sleep(0.005)"] * 20)
+        with trio.fail_after(30):
+            while (await client.get("/readyz")).status_code != 200:
+                await trio.sleep(0.05)
+        nursery.cancel_scope.cancel()

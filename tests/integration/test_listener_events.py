@@ -349,7 +349,7 @@ async def test_a_piped_session_reads_like_one_at_a_terminal(redis_url: str) -> N
         await program.process.stdin.send_all(b"events\naccounts\n1 2 3\naccounts\n\nnonsense\x1b\n\nevents\n")
         await program.process.stdin.aclose()
         address = redis_url.removeprefix("unix://")
-        assert [await program.out.next() for _ in range(23)] == [
+        assert [await program.err.next() for _ in range(23)] == [
             f"Connecting to Redis@{address}",
             "options: [accounts events]",
             ">events",
@@ -374,12 +374,12 @@ async def test_a_piped_session_reads_like_one_at_a_terminal(redis_url: str) -> N
             ">",
             "unrecognized command: ",
         ]
-        await program.out.wait_for("listening for events from: [1 2 3]")
+        await program.err.wait_for("listening for events from: [1 2 3]")
         publish(redis_url, event("test data"))
         assert await program.out.next() == f'{SHOWN}: [1]: "test data" [h]'
         program.process.send_signal(signal.SIGINT)
-        assert await program.out.next() == "options: [accounts events]"
-        assert [await program.out.next(), await program.out.next()] == [">", "Goodbye!"]
+        assert await program.err.next() == "options: [accounts events]"
+        assert [await program.err.next(), await program.err.next()] == [">", "Goodbye!"]
         assert await program.ends() == 0
 
 
@@ -388,8 +388,8 @@ async def test_a_session_from_a_file_without_a_last_line_end(tmp_path: Path) -> 
     script.write_bytes(b"accounts\r\n2 x\x9b -1 +1 1 1_0 0")
     with script.open("rb") as stdin:
         async with listener("--from", "unix:///nowhere", stdin=stdin.fileno()) as program:
-            await program.out.wait_for("accounts >")
-            assert await program.out.rest() == [
+            await program.err.wait_for("accounts >")
+            assert await program.err.rest() == [
                 ' "x\\udc9b" should be an (positive) number',
                 ' "-1" should be an (positive) number',
                 ' "+1" should be an (positive) number',
@@ -408,10 +408,10 @@ async def test_a_piped_session_ends_by_signal_at_the_prompt(number: int) -> None
     async with listener("--from", "unix:///nowhere", stdin=subprocess.PIPE) as program:
         assert program.process.stdin is not None
         await program.process.stdin.send_all(b"x\n")
-        await program.out.wait_for("unrecognized command: x")
+        await program.err.wait_for("unrecognized command: x")
         program.process.send_signal(number)
         assert await program.ends() == 0
-        assert ("Goodbye!" in "".join(await program.out.rest())) == (number == signal.SIGINT)
+        assert ("Goodbye!" in "".join(await program.err.rest())) == (number == signal.SIGINT)
 
 
 @pytest.mark.parametrize(
@@ -456,23 +456,22 @@ def test_closed_standard_streams(closed: str) -> None:
     done = subprocess.run(
         ["sh", "-c", command], stdin=subprocess.DEVNULL, capture_output=True, timeout=PATIENCE, env=surroundings()
     )
-    assert done.returncode == 0
-    assert done.stderr == b""
-    assert (b"Goodbye!" in done.stdout) == (">&-" not in closed.split())
+    assert (done.returncode, done.stdout) == (0, b"")
+    assert (b"Goodbye!" in done.stderr) == ("2>&-" not in closed.split())
 
 
-def test_an_output_that_cannot_be_written_is_an_error() -> None:
-    with open("/dev/full", "wb") as full:
-        done = subprocess.run(
-            [sys.executable, "-m", "listener", "--from", "unix:///nowhere"],
-            stdin=subprocess.DEVNULL,
-            stdout=full,
-            stderr=subprocess.PIPE,
-            timeout=PATIENCE,
-            env=surroundings(),
-        )
-    assert done.returncode == 2
-    assert done.stderr == b"Error: The output can't be written: No space left on device.\n"
+def test_an_output_that_cannot_be_written_is_an_error(redis_url: str) -> None:
+    command = [sys.executable, "-m", "listener", "events", "1", "--from", redis_url]
+    with (
+        open("/dev/full", "wb") as full,
+        subprocess.Popen(command, stdout=full, stderr=subprocess.PIPE, env=surroundings()) as process,
+    ):
+        assert process.stderr is not None
+        while b"listening" not in process.stderr.readline():
+            assert process.poll() is None
+        publish(redis_url, event("test data"))
+        assert process.wait(PATIENCE) == 2
+        assert process.stderr.read() == b"Error: The output can't be written: No space left on device.\n"
 
 
 def test_the_prompt_waits_for_nothing_slow() -> None:
@@ -513,6 +512,6 @@ async def test_which_setting_wins(tmp_path: Path) -> None:
 )
 async def test_the_address_is_shown_without_password(url: str, address: str) -> None:
     async with listener("--from", url) as program:
-        assert (await program.out.rest())[0] == f"Connecting to Redis@{address}"
+        assert (await program.err.rest())[0] == f"Connecting to Redis@{address}"
         assert "secret" not in "".join(program.out.seen)
         assert await program.ends() == 0

@@ -7,7 +7,7 @@ from typing import Any, cast
 
 import structlog
 import trio
-from quart import Response, has_websocket_context, request
+from quart import Response, current_app, has_websocket_context, request
 from quart_trio import QuartTrio
 from quart_trio.wrappers import TrioWebsocket
 from werkzeug.exceptions import BadRequest, HTTPException, MethodNotAllowed, RequestEntityTooLarge, RequestTimeout
@@ -70,7 +70,7 @@ async def _http_error(error: HTTPException) -> Response:
         error = BadRequest("There is no WebSocket at this URL.")
     status = error.code or 500
     if isinstance(error, RequestEntityTooLarge):
-        detail = "The body is too large for anything that can be sent here."
+        detail = f"The body is larger than {current_app.config['MAX_CONTENT_LENGTH']} bytes, which is the most."
     elif isinstance(error, RequestTimeout):
         detail = f"The body did not arrive within {BODY_TIMEOUT:g} seconds."
     else:
