@@ -47,6 +47,8 @@ async def serve(config: Config, *, task_status: trio.TaskStatus[list[str]] = tri
 async def _run(config: Config, stopping: trio.Event, task_status: trio.TaskStatus[list[str]]) -> None:
     with contextlib.ExitStack() as held:
         listeners = await _listen(config)
+        for listener in listeners:
+            held.callback(listener.socket.close)
         embedded: dict[str, Postgres | Redis] = {}
         if config.database is None:
             embedded[DATABASE] = Postgres(config.data_dir)

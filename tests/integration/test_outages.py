@@ -129,7 +129,8 @@ async def test_redis_frozen(fragile: tuple[Fragile, Fragile], start_tracker: Sta
                     nursery.start_soon(put, f"event {number}")
         finally:
             own_redis.thaw()
-        assert set(statuses.values()) == {503, 504}
+        # 504 for those that were sent; none was if the one connection that was open waits for another answer.
+        assert set(statuses.values()) <= {503, 504}
         await until_ready(client)
         with trio.fail_after(30):
             while (await client.put("/1", params={"data": "after"})).status_code != 202:
