@@ -160,9 +160,7 @@ async def test_what_is_there_is_its_owners_alone(data_dir: Path) -> None:
 
 @pytest.mark.parametrize("service", SERVICES)
 async def test_a_killed_child_is_noticed(data_dir: Path, service: type[Postgres | Redis]) -> None:
-    with pytest.RaisesGroup(
-        pytest.RaisesExc(Unavailable, match=r"killed by SIGKILL$")
-    ):
+    with pytest.RaisesGroup(pytest.RaisesExc(Unavailable, match=r"killed by SIGKILL$")):
         async with trio.open_nursery() as nursery:
             await nursery.start(service(data_dir).run)
             os.kill(pids(data_dir)[0], signal.SIGKILL)
