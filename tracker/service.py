@@ -33,8 +33,8 @@ HEAD_START = 3.0
 async def serve(config: Config, *, task_status: trio.TaskStatus[list[str]] = trio.TASK_STATUS_IGNORED) -> None:
     """Run a tracker until SIGTERM or SIGINT; another signal cuts short what is still in flight.
 
-    `task_status.started()` gets the URLs that it serves, once every part is up. Raises Misconfigured if it can't run
-    with these settings; what any part raises otherwise is a bug, and ends it.
+    `task_status.started()` gets the URLs that it serves, once every part is up (none if it stops before). Raises
+    Misconfigured if it can't run with these settings; what any part raises otherwise is a bug, and ends it.
     """
     stopping = trio.Event()
     with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:

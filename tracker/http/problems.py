@@ -23,18 +23,16 @@ _STATUSES: tuple[tuple[type[TrackerError], HTTPStatus], ...] = (
 )
 
 
-class Problem(msgspec.Struct, frozen=True):
+class Problem(msgspec.Struct, frozen=True, kw_only=True):
     """A problem document. `type` stays about:blank: title and status say which kind it is."""
 
+    type: str = "about:blank"
     title: str
     status: int
     detail: str
-    type: str = "about:blank"
 
     def body(self) -> bytes:
-        return msgspec.json.encode(
-            {"type": self.type, "title": self.title, "status": self.status, "detail": self.detail}
-        )
+        return msgspec.json.encode(self)
 
     def headers(self) -> dict[str, str]:
         headers = {"Content-Type": CONTENT_TYPE}
@@ -47,7 +45,7 @@ def problem(status: int, detail: str) -> Problem:
     """The problem document of a status."""
     # Python 3.13 took over the words of RFC 9110; a title must not depend on the Python that runs.
     title = "Content Too Large" if status == HTTPStatus.REQUEST_ENTITY_TOO_LARGE else HTTPStatus(status).phrase
-    return Problem(title, status, detail)
+    return Problem(title=title, status=status, detail=detail)
 
 
 def of_error(error: TrackerError) -> Problem:

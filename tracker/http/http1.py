@@ -1,0 +1,109 @@
+"""HTTP/1.1 as hypercorn speaks it on our connections, and what we do otherwise."""
+
+from __future__ import annotations
+
+import re
+from http import HTTPStatus
+from typing import Any, cast
+
+import h11
+from hypercorn.events import Closed, Event, RawData
+from hypercorn.protocol.events import EndBody
+from hypercorn.protocol.h11 import H11Protocol, H11WSConnection
+from hypercorn.protocol.ws_stream import WSStream
+
+from tracker.http.problems import problem
+
+HEAD_TIMEOUT = 10.0
+"""How long a request line and its headers may take to arrive."""
+MAX_HEAD = 256 * 1024
+"""The largest request head in bytes: data may stand in the URL, percent-encoded."""
+_TARGET = re.compile(rb"/|https?://|\*$", re.IGNORECASE)
+"""The forms of a request target (RFC 9112, 3.2), but for that of CONNECT. hypercorn and Quart check none."""
+_CLOSE = (b"connection", b"close")
+_REQUEST_UNDER_WAY = (None, h11.IDLE, h11.SEND_BODY, h11.ERROR)
+"""States of h11 in which the client may still send; None is what hypercorn has for a WebSocket."""
+_REFUSALS = {
+    400: "This is not HTTP/1.1 as RFC 9112 has it.",
+    408: f"The request did not arrive within {HEAD_TIMEOUT:g} seconds.",
+    431: f"The request line and headers take more than {MAX_HEAD} bytes.",
+    505: "This server speaks HTTP/1.1.",
+}
+
+
+class Http1(H11Protocol):
+    """HTTP/1.1 with reason phrases, refusals that say what was wrong, and a last answer that says it is the last."""
+
+    def __init__(self, *args: Any) -> None:
+        super().__init__(*args)
+        self._head = b""
+
+    async def handle(self, event: Event) -> None:
+        if isinstance(event, RawData) and isinstance(self.stream, WSStream) and not self.stream.handshake.accepted:
+            await self._refuse_early_data()
+        else:
+            await super().handle(event)
+
+    async def _refuse_early_data(self) -> None:
+        """Refuse a client that did not wait for its WebSocket. hypercorn's own refusal can meet the answer of the
+        application, which is what ends its server."""
+        connection, stream = cast(H11WSConnection, self.connection), cast(WSStream, self.stream)
+        if stream.handshake.accepted:
+            return
+        connection.buffer.clear()
+        if connection.h11_connection.our_state is h11.SEND_RESPONSE:
+            stream.closed = True
+            await self._send_error_response(400)
+            await self.send(Closed())
+
+    async def _check_protocol(self, event: h11.Request) -> None:
+        """Let no request switch to HTTP/2, in which a client that does not read waits outside of SEND_TIMEOUT."""
+
+    async def _create_stream(self, request: h11.Request) -> None:
+        if request.http_version not in (b"1.0", b"1.1"):
+            refusal = 505
+        elif not _TARGET.match(request.target):
+            refusal = 400
+        else:
+            await super()._create_stream(request)
+            if isinstance(self.stream, WSStream) and cast(H11WSConnection, self.connection).buffer:
+                await self._refuse_early_data()
+            return
+        await self._send_error_response(refusal)
+        await self.send(Closed())
+
+    async def stream_send(self, event: Any) -> None:
+        await super().stream_send(event)
+        if isinstance(event, EndBody) and isinstance(self.stream, WSStream):
+            await self.send(Closed())  # a refused WebSocket, whose connection hypercorn would keep open
+
+    async def _send_h11_event(self, event: Any) -> None:
+        """Send the head of an answer of known length together with the rest: in one packet, not cut off in between."""
+        if isinstance(event, h11.Response):
+            headers = list(event.headers)
+            last = self.context.terminated.is_set() or self.connection.their_state in _REQUEST_UNDER_WAY
+            if last and _CLOSE not in headers:
+                headers.append(_CLOSE)
+            reason = HTTPStatus(event.status_code).phrase
+            event = h11.Response(status_code=event.status_code, headers=headers, reason=reason)
+        try:
+            data = self.connection.send(event)
+        except h11.LocalProtocolError:
+            if self.connection.their_state is not h11.ERROR:
+                raise
+            return
+        if isinstance(event, h11.Response) and any(name == b"content-length" for name, _ in event.headers):
+            self._head = data
+        else:
+            self._head, data = b"", self._head + data
+            await self.send(RawData(data))
+
+    async def _send_error_response(self, status_code: int) -> None:
+        refusal = problem(status_code, _REFUSALS.get(status_code, ""))
+        body = refusal.body()
+        headers = [(name.encode(), value.encode()) for name, value in refusal.headers().items()]
+        headers += [(b"content-length", b"%d" % len(body)), _CLOSE]
+        headers += self.config.response_headers("h11")
+        await self._send_h11_event(h11.Response(status_code=status_code, headers=headers))
+        await self._send_h11_event(h11.Data(data=body))
+        await self._send_h11_event(h11.EndOfMessage())
