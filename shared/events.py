@@ -30,11 +30,13 @@ _DIGITS = re.compile(r"[0-9]{1,400}")
 class Draft(msgspec.Struct, frozen=True):
     """An accepted event on its way to the log: not yet numbered.
 
-    `head` is the event's JSON up to and with the value of "Data"; the log adds Host, Position and Seq.
+    `head` is the event's JSON up to and with the value of "Data"; the log adds Host, Position and Seq. `key` is the
+    sender's idempotency key, if there is one.
     """
 
     account_id: int
     head: bytes
+    key: str = ""
 
 
 class Event(msgspec.Struct, frozen=True):
@@ -86,9 +88,9 @@ def encode_json(body: bytes, limit: int = MAX_DATA) -> bytes:
         raise Refused(f"The body is not valid JSON: {error}.") from None
 
 
-def draft(account_id: int, data: bytes, now_ns: int) -> Draft:
+def draft(account_id: int, data: bytes, now_ns: int, key: str = "") -> Draft:
     """Make an event's bytes from data encoded by `encode_text` or `encode_json`, accepted at `now_ns` (Unix, in ns)."""
-    return Draft(account_id, b'{"ID":%d,"Timestamp":"%s","Data":%s' % (account_id, _rfc3339(now_ns), data))
+    return Draft(account_id, b'{"ID":%d,"Timestamp":"%s","Data":%s' % (account_id, _rfc3339(now_ns), data), key)
 
 
 class DataTooLarge(Refused):

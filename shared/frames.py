@@ -94,7 +94,7 @@ def encode(frame: Frame) -> bytes:
 
 def decode(line: bytes) -> Frame:
     """Return the frame in `line`. Raises NoFrame."""
-    return _decode(_control, line) if line.startswith(b'{"Frame":') else decode_event(line)  # type: ignore[no-any-return]
+    return _decode(_control, line) if line.startswith(b'{"Frame":') else decode_event(line)
 
 
 def decode_event(line: bytes) -> EventFrame:

@@ -1,19 +1,37 @@
 """The event log in Redis: what got a Position is in it, once, in order.
 
 Layout, for whoever reads the log without this module. One shard, number 0, for now; every key of a shard carries the
-Redis Cluster hash tag `{events:<shard>}`, so a script finds them all in one place.
+Redis Cluster hash tag `{events:<shard>}`, so a script finds them all in one place. A number is an event's place in the
+shard: 1, 2, 3 …, all accounts counted together.
 
-`{events:0}:meta`   hash. `epoch`: a random word made with the log; a log that lost its data gets another one.
-                    `position`: how many events the log has numbered. `appended`: when, in Unix microseconds by the
-                    clock of Redis, the last batch came.
-`{events:0}:seq`    hash. Account ID -> Seq of its last event.
-`{events:0}:<id>`   stream, the newest events of one account, under the entry ID `<position>-<seq>`; the field `event`
-                    is the event's JSON as every follower gets it. Trimmed by count, expiring some time after the
-                    account's last event.
+`{events:0}:meta`   hash. `epoch`: a random word of 12 hexadecimal digits, made with the log; a log that lost its data
+                    gets another one. `position`: the number of the last event. `appended`: when the last event came, in
+                    Unix microseconds by the clock of Redis. `ticked`: when `times` was last written, in milliseconds.
+`{events:0}:<id>`   stream, the newest events of one account, under the entry ID `<number>-<seq>`. Field `event`: the
+                    event's JSON as every follower gets it. Field `after`: the number of the account's event before this
+                    one, 0 if there was none, with ` expired` behind it if the stream had expired meanwhile. Trimmed by
+                    count (exactly), expiring some time after the account's last event.
+`{events:0}:last`   hash. Account ID -> the entry ID of its last event, kept when the stream itself has expired.
+`{events:0}:index`  stream, the newest events of all accounts in order, under the entry ID `<number>-<account ID>`; the
+                    field `seq` is the event's Seq. Trimmed by count (roughly), expiring as the streams do.
+`{events:0}:times`  stream, at most one entry a second, under the ID `<Unix milliseconds>-0` by the clock of Redis; the
+                    field `before` is the number of the last event that had come by then.
+`{events:0}:batch:<sender>`      what the sender's last batch was and got for an answer, for 10 minutes.
+`{events:0}:key:<id>:<digest>`   `<number> <seq>` of the event that had this idempotency key, for 10 minutes. The digest
+                    is BLAKE2b of the key, 16 bytes in hexadecimal.
+`<key>:damaged`     what stood in the place of one of these streams, and was none.
 
-A Position is the text `<epoch>-<shard>-<position>`. A batch is appended by one script (`append.lua`): it numbers each
-event, stores it, and publishes it on the channel `events:<id>`; and on the channel `events`, in the format of the Go
-system that this one replaces, while someone listens there.
+A Position is the text `<epoch>-<shard>-<number>`; `start-0-0` is before the first event of any log. Seq is the event's
+number within its account, without holes, and goes on when events are trimmed or expire.
+
+A batch is appended by one script (`append.lua`), so nothing comes between: it numbers each event, stores it, and
+publishes it on the channel `events:<id>`; and on the channel `events`, in the format of the Go system that this one
+replaces, while someone listens there. A batch that is sent again gets the answer that it got the first time, and one
+that arrives after a later batch of the same sender is refused; so an append that got no answer can be repeated. An
+event whose idempotency key the account had within 10 minutes is not stored again, but gets the same Position and Seq.
+
+An entry that is no event of this log (foreign, damaged, of another epoch) is skipped by readers and counted; if it
+stands in the way of an append, it is removed, or its key renamed.
 """
 
 from __future__ import annotations
@@ -21,30 +39,45 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import secrets
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Sequence
 from dataclasses import dataclass
+from datetime import UTC
+from hashlib import blake2b
 from importlib.resources import files
-from typing import Any, TypeVar, cast
+from typing import Any, TypeVar, TypeVarTuple, cast
 
 import msgspec
 import redis.asyncio
 import redis.exceptions
 import trio
 
+from shared import history
 from shared.aio import Bridge, open_bridge
 from shared.errors import OutcomeUnknown, Unavailable
 from shared.events import Draft
+from shared.frames import EventFrame
+from shared.history import META, Cursor, Page
+from shared.position import Position, Since
 from shared.redis_client import ANSWER_WITHIN, RedisRefused, call, connection_pool
 
 T = TypeVar("T")
+Ts = TypeVarTuple("Ts")
 
 PART = "log"
-META = "{events:0}:meta"
 GO_CHANNEL = "events"
 """The channel of the Go system, which carries all accounts' events in its own format."""
+REMEMBER = 600
+"""For how many seconds an idempotency key counts."""
 
 _SCRIPT = files("shared").joinpath("append.lua").read_text()
 _PING_EVERY = 1.0
+_READ_WITHIN = 60.0
+"""For how many seconds one reading may go through the index; each answer of Redis must come within ANSWER_WITHIN."""
+_CLOCKS_DIFFER = 10.0
+"""How many seconds may lie between an event's Timestamp and its place in `times`: it waits for the log for 4.5 s at
+most, and the clocks of trackers and Redis differ."""
+_REPORTED = 1000
+"""How many damaged entries are remembered as reported already."""
 
 
 def channel(account_id: int) -> str:
@@ -73,16 +106,35 @@ class Counters:
 class EventLog:
     """The log, usable from any trio task while its service `run` is up."""
 
-    def __init__(self, url: str, host: str, *, keep: int = 1000, expire: int = 7 * 86400, go_channel: bool = True):
-        """Make a log that writes as `host`, keeps `keep` events an account for `expire` seconds after its last."""
+    def __init__(
+        self,
+        url: str,
+        host: str,
+        *,
+        keep: int = 1000,
+        expire: int = 7 * 86400,
+        keep_index: int = 1_000_000,
+        go_channel: bool = True,
+        on_damage: Callable[[str], object] = lambda text: None,
+    ):
+        """Make a log that writes as `host`, keeps `keep` events an account for `expire` seconds after its last, and
+        knows the order of the newest `keep_index` events of all accounts.
+
+        `on_damage` is told once of each entry that is no event. `damaged` counts them.
+        """
+        self.damaged = 0
         self._url = url
         self._host = msgspec.json.encode(host)
         self._keep = keep
         self._expire = expire
+        self._keep_index = keep_index
         self._go_channel = GO_CHANNEL if go_channel else ""
+        self._on_damage = on_damage
+        self._sender = secrets.token_hex(8)
         self._bridge: Bridge | None = None
         self._redis: redis.asyncio.Redis | None = None
         self._sha = ""
+        self._reported: dict[str, None] = {}
 
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         """Service: hold the connections to Redis; ready when Redis answers.
@@ -103,16 +155,18 @@ class EventLog:
                 with trio.move_on_after(1, shield=True), contextlib.suppress(Unavailable):
                     await _call(bridge, self._redis.connection_pool.disconnect)
 
-    async def append(self, batch: Sequence[Draft]) -> list[Appended]:
-        """Commit a batch: number, store and publish its events. Returns where each one stands, in order.
+    async def append(self, batch: Sequence[Draft], number: int) -> list[Appended | Unavailable]:
+        """Commit a batch: number, store and publish its events. Returns where each one stands, in order, or why it is
+        certainly not there.
 
-        Raises Unavailable if certainly nothing was appended, and OutcomeUnknown if the answer was lost, or Redis
-        stopped in the middle (which takes a log that others have written to).
+        `number` ascends from batch to batch; a batch that is sent again under its number is appended once.
+
+        Raises Unavailable if certainly nothing was appended by this call, and OutcomeUnknown if no answer came.
         """
         arguments: list[bytes | str | int] = [0, secrets.token_hex(6), self._host, self._keep, self._expire]
-        arguments.append(self._go_channel)
+        arguments += [self._keep_index, self._go_channel, self._sender, number, REMEMBER]
         for draft in batch:
-            arguments += (draft.account_id, draft.head)
+            arguments += (draft.account_id, draft.head, _digest(draft.key))
         sent = False
 
         async def evaluate() -> list[bytes | int]:
@@ -127,17 +181,47 @@ class EventLog:
                     return cast("list[bytes | int]", await connection.read_response())
 
         try:
-            answers = await _call(self._bridge, evaluate)
+            epoch, repaired, *answers = await _call(self._bridge, evaluate)
         except Unavailable as error:
-            answered = isinstance(error, RedisRefused) and not error.reason.startswith("PARTIAL")
-            if sent and not answered:
+            if sent and not isinstance(error, RedisRefused):
                 raise OutcomeUnknown(PART, error.reason) from error
             raise
+        if repaired != 0:
+            self._damage(
+                f"{repaired!r} times a foreign entry or key stood in the way of batch {number}, and was removed"
+            )
         numbers = iter(answers)
         return [
-            Appended(cast(bytes, position).decode(), cast(int, seq))
-            for position, seq in zip(numbers, numbers, strict=True)
+            _outcome(cast(bytes, epoch).decode(), at, cast(int, seq)) for at, seq in zip(numbers, numbers, strict=True)
         ]
+
+    async def begin(self, since: Since | None, accounts: Collection[int] | None) -> Position:
+        """Return the Position to read these accounts (None: all) after: for a time, the one before the first event
+        accepted at that time or later; for None, the newest one. Raises Unavailable."""
+        if isinstance(since, Position):
+            return since
+        if since is None:
+            return await _call(self._bridge, history.newest, self._client)
+        millis = int((since.timestamp() - _CLOCKS_DIFFER) * 1000)
+        cursor = Cursor(await _call(self._bridge, history.before_time, self._client, millis))
+        wanted = since.astimezone(UTC).replace(tzinfo=None).isoformat(timespec="microseconds").encode() + b"Z"
+        while True:
+            page = await self.read(accounts, cursor)
+            for frame in page.frames:
+                if not isinstance(frame, EventFrame) or _timestamp(frame.line) >= wanted:
+                    return cursor.position
+                cursor = Cursor(cursor.position._replace(number=history.number_of(frame)))
+            cursor = page.cursor
+            if page.behind == 0:
+                return cursor.position
+
+    async def read(self, accounts: Collection[int] | None, after: Position | Cursor, *, limit: int = 500) -> Page:
+        """Return the next events of these accounts (None: of all) after a place in the log, at most `limit`, and what
+        of them is gone. Raises Unavailable."""
+        cursor = Cursor(after) if isinstance(after, Position) else after
+        return await _call(
+            self._bridge, history.read, self._client, accounts, cursor, limit, self._damage, within=_READ_WITHIN
+        )
 
     async def counters(self) -> Counters:
         """What the log has counted so far. Raises Unavailable."""
@@ -163,9 +247,18 @@ class EventLog:
             (epoch, position, appended_at), now = await pipe.execute()
         return epoch, position, appended_at, now
 
+    def _damage(self, text: str) -> None:
+        if text not in self._reported:
+            self.damaged += 1
+            self._on_damage(text)
+            self._reported[text] = None
+            if len(self._reported) > _REPORTED:
+                del self._reported[next(iter(self._reported))]
+
     @property
     def _client(self) -> redis.asyncio.Redis:
-        assert self._redis is not None
+        if self._redis is None:
+            raise Unavailable(PART, "not connected")
         return self._redis
 
     @contextlib.asynccontextmanager
@@ -183,8 +276,26 @@ class EventLog:
             await pool.release(connection)
 
 
-async def _call(bridge: Bridge | None, operation: Callable[[], Awaitable[T]]) -> T:
+def _digest(key: str) -> str:
+    return blake2b(key.encode(), digest_size=16).hexdigest() if key else ""
+
+
+def _outcome(epoch: str, at: bytes | int, seq: int) -> Appended | Unavailable:
+    if isinstance(at, bytes):
+        return Unavailable(PART, at.decode(errors="replace"))
+    return Appended(str(Position(epoch, 0, at)), seq)
+
+
+def _timestamp(line: bytes) -> bytes:
+    """When an event was accepted: text whose order is that of time."""
+    begin = line.index(b'"Timestamp":"') + len(b'"Timestamp":"')
+    return line[begin : line.index(b'"', begin)]
+
+
+async def _call(
+    bridge: Bridge | None, operation: Callable[[*Ts], Awaitable[T]], *args: *Ts, within: float = ANSWER_WITHIN
+) -> T:
     async def bounded() -> T:
-        return await asyncio.wait_for(operation(), ANSWER_WITHIN)
+        return await asyncio.wait_for(operation(*args), within)
 
     return await call(bridge, PART, bounded)

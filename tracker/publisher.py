@@ -1,10 +1,13 @@
 """The publisher: from accepted events to the log, in batches, one at a time, in the order of acceptance.
 
 The queue is bounded. While one batch is on its way the next one gathers, so batches grow with the load and a lone
-event leaves at once.
+event leaves at once. A batch that gets no answer is sent again, under its number, as long as anyone waits for it: the
+log recognises it.
 """
 
 from __future__ import annotations
+
+from collections.abc import Sequence
 
 import trio
 
@@ -15,6 +18,7 @@ from shared.log import PART, Appended, EventLog
 PATIENCE = 4.5
 """For how many seconds a sender waits for the log before it is refused."""
 
+_RETRY_EVERY = 0.2
 _BATCH_EVENTS = 500
 _BATCH_BYTES = 1 << 20
 
@@ -22,18 +26,14 @@ _BATCH_BYTES = 1 << 20
 class _Waiting:
     """An event whose sender waits for the outcome."""
 
-    __slots__ = ("draft", "outcome", "settled", "taken", "withdrawn")
+    __slots__ = ("draft", "left", "outcome", "settled", "taken")
 
     def __init__(self, draft: Draft) -> None:
         self.draft = draft
         self.taken = False  # into a batch: from here on only the log knows whether it is in
-        self.withdrawn = False
+        self.left = False  # the sender waits no longer
         self.settled = trio.Event()
         self.outcome: Appended | Unavailable | OutcomeUnknown = OutcomeUnknown(PART, "no answer in time")
-
-    def settle(self, outcome: Appended | Unavailable | OutcomeUnknown) -> None:
-        self.outcome = outcome
-        self.settled.set()
 
 
 class Publisher:
@@ -44,6 +44,7 @@ class Publisher:
         self._log = event_log
         self._queue_size = queue_size
         self._send, self._receive = trio.open_memory_channel[_Waiting](queue_size)
+        self._batches = 0
 
     async def commit(self, draft: Draft) -> Appended:
         """Return where the event stands in the log, once it is there.
@@ -61,8 +62,8 @@ class Publisher:
             with trio.move_on_after(PATIENCE):
                 await waiting.settled.wait()
         finally:
-            waiting.withdrawn = not waiting.taken
-        if waiting.withdrawn:
+            waiting.left = True
+        if not waiting.taken:
             raise Unavailable(PART, "too slow for the events that are waiting")
         if isinstance(waiting.outcome, Appended):
             return waiting.outcome
@@ -81,7 +82,7 @@ class Publisher:
         size = 0
         waiting = first
         while True:
-            if not waiting.withdrawn:
+            if not waiting.left:
                 waiting.taken = True
                 batch.append(waiting)
                 size += len(waiting.draft.head)
@@ -93,11 +94,25 @@ class Publisher:
                 return batch
 
     async def _append(self, batch: list[_Waiting]) -> None:
-        try:
-            outcomes = await self._log.append([waiting.draft for waiting in batch])
-        except (Unavailable, OutcomeUnknown) as error:
-            for waiting in batch:
-                waiting.settle(error)
-        else:
-            for waiting, outcome in zip(batch, outcomes, strict=True):
-                waiting.settle(outcome)
+        self._batches += 1
+        drafts = [waiting.draft for waiting in batch]
+        unknown: OutcomeUnknown | None = None
+        while True:
+            try:
+                outcomes = await self._log.append(drafts, self._batches)
+            except OutcomeUnknown as error:
+                unknown = error
+            except Unavailable as error:
+                if unknown is None:
+                    return _settle(batch, [error] * len(batch))
+            else:
+                return _settle(batch, outcomes)
+            if all(waiting.left for waiting in batch):
+                return None
+            await trio.sleep(_RETRY_EVERY)
+
+
+def _settle(batch: list[_Waiting], outcomes: Sequence[Appended | Unavailable]) -> None:
+    for waiting, outcome in zip(batch, outcomes, strict=True):
+        waiting.outcome = outcome
+        waiting.settled.set()

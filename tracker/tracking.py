@@ -17,10 +17,11 @@ class Tracking:
         self._accounts = accounts
         self._publisher = publisher
 
-    async def accept(self, account_id: int, data: bytes) -> Appended:
+    async def accept(self, account_id: int, data: bytes, key: str = "") -> Appended:
         """Commit an event and return where it stands; `data` is JSON from `events.encode_text` or `encode_json`.
 
+        With an idempotency key that the account had within 10 minutes: where that event stands, and no other one.
         Raises NoSuchAccount, AccountNotActive, Unavailable (certainly not accepted) and OutcomeUnknown.
         """
         await self._accounts.must_be_active(account_id)
-        return await self._publisher.commit(events.draft(account_id, data, time.time_ns()))
+        return await self._publisher.commit(events.draft(account_id, data, time.time_ns(), key))

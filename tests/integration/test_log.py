@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import AsyncIterator, Iterator
 from functools import partial
+from itertools import count
 from typing import Any
 
 import pytest
@@ -14,12 +15,23 @@ import trio
 from shared import events
 from shared.errors import Misconfigured, OutcomeUnknown, Unavailable
 from shared.events import Draft
-from shared.log import EventLog
+from shared.log import Appended, EventLog
 from tests.integration.fragile import fragile_servers
 
 
-def draft(account: int, data: bytes = b'"x"') -> Draft:
-    return events.draft(account, data, 1_612_632_930_000_123_999)
+NOW = 1_612_632_930_000_123_999
+batches = count(1)
+
+
+def draft(account: int, data: bytes = b'"x"', key: str = "") -> Draft:
+    return events.draft(account, data, NOW, key)
+
+
+async def append(log: EventLog, *drafts: Draft) -> list[Appended]:
+    """Append drafts as one batch, which Redis must take as a whole."""
+    outcomes = await log.append(drafts, next(batches))
+    assert all(isinstance(outcome, Appended) for outcome in outcomes), outcomes
+    return outcomes
 
 
 @pytest.fixture
@@ -47,8 +59,8 @@ def published(subscription: Any) -> list[tuple[str, str]]:
 async def test_events_are_numbered_stored_and_published(log: EventLog, store: Any) -> None:
     with store.pubsub() as subscription:
         subscription.subscribe("events:7", "events:8")
-        first = await log.append([draft(7), draft(8, b'{"a":[1]}'), draft(7)])
-        [second] = await log.append([draft(7)])
+        first = await append(log, draft(7), draft(8, b'{"a":[1]}'), draft(7))
+        [second] = await append(log, draft(7))
         messages = published(subscription)
     epoch = first[0].position.split("-")[0]
     assert [where.position for where in [*first, second]] == [f"{epoch}-0-{number}" for number in (1, 2, 3, 4)]
@@ -62,6 +74,8 @@ async def test_events_are_numbered_stored_and_published(log: EventLog, store: An
     assert json.loads(messages[1][1])["Data"] == {"a": [1]}
     stored = store.xrange("{events:0}:7")
     assert [entry for entry, _ in stored] == [b"1-1", b"3-2", b"4-3"]
+    assert [fields[b"after"] for _, fields in stored] == [b"0", b"1", b"3"]
+    assert store.hgetall("{events:0}:last") == {b"7": b"4-3", b"8": b"2-1"}
     assert [fields[b"event"].decode() for _, fields in stored] == [messages[n][1] for n in (0, 2, 3)]
     assert 0 < store.ttl("{events:0}:7") <= 60
     counters = await log.counters()
@@ -82,7 +96,7 @@ async def test_events_are_numbered_stored_and_published(log: EventLog, store: An
 async def test_the_format_of_the_go_system(log: EventLog, store: Any, data: bytes, expected: str) -> None:
     with store.pubsub() as subscription:
         subscription.subscribe("events")
-        await log.append([draft(1234567, data)])
+        await append(log, draft(1234567, data))
         [(_, message)] = published(subscription)
     assert json.loads(message) == {"ID": 1234567, "Timestamp": "2021-02-06T17:35:30.000123Z", "Data": expected}
     assert list(json.loads(message)) == ["ID", "Timestamp", "Data"]
@@ -93,43 +107,43 @@ async def test_the_go_channel_can_be_off(redis_url: str, store: Any, nursery: tr
     await nursery.start(log.run)
     with store.pubsub() as subscription:
         subscription.subscribe("events")
-        await log.append([draft(1)])
+        await append(log, draft(1))
         assert published(subscription) == []
     nursery.cancel_scope.cancel()
 
 
 async def test_streams_are_trimmed(log: EventLog, store: Any) -> None:
     for _ in range(5):
-        await log.append([draft(7)] * 200)
+        await append(log, *[draft(7)] * 200)
     assert store.xlen("{events:0}:7") == 100
-    assert (await log.append([draft(7)]))[0].seq == 1001
+    assert (await append(log, draft(7)))[0].seq == 1001
 
 
 async def test_a_redis_that_lost_its_scripts_gets_it_again(log: EventLog, store: Any) -> None:
-    await log.append([draft(7)])
+    await append(log, draft(7))
     store.script_flush()
-    assert (await log.append([draft(7)]))[0].seq == 2
+    assert (await append(log, draft(7)))[0].seq == 2
     assert store.xlen("{events:0}:7") == 2
 
 
 async def test_a_redis_that_lost_its_data_has_another_epoch(log: EventLog, store: Any) -> None:
-    [before] = await log.append([draft(7)])
+    [before] = await append(log, draft(7))
     store.flushall()
-    [after] = await log.append([draft(7)])
+    [after] = await append(log, draft(7))
     assert after.seq == 1
     assert before.position.split("-")[0] != after.position.split("-")[0]
 
 
 async def test_what_redis_refuses_was_certainly_not_appended(log: EventLog, store: Any) -> None:
-    await log.append([draft(7)])
+    await append(log, draft(7))
     store.config_set("maxmemory", "1")
     try:
         with pytest.raises(Unavailable, match="maxmemory"):
-            await log.append([draft(7)])
+            await append(log, draft(7))
     finally:
         store.config_set("maxmemory", "0")
     assert store.xlen("{events:0}:7") == 1
-    assert (await log.append([draft(7)]))[0].seq == 2
+    assert (await append(log, draft(7)))[0].seq == 2
 
 
 async def test_what_is_stored_is_accepted_even_if_nobody_may_be_told(redis_url: str, store: Any) -> None:
@@ -139,20 +153,71 @@ async def test_what_is_stored_is_accepted_even_if_nobody_may_be_told(redis_url: 
     try:
         async with trio.open_nursery() as nursery:
             await nursery.start(log.run)
-            assert [where.seq for where in await log.append([draft(7), draft(7)])] == [1, 2]
+            assert [where.seq for where in await append(log, draft(7), draft(7))] == [1, 2]
             nursery.cancel_scope.cancel()
     finally:
         store.acl_deluser("quiet")
     assert store.xlen("{events:0}:7") == 2
 
 
-async def test_a_batch_that_fails_in_the_middle_has_an_unknown_outcome(log: EventLog, store: Any) -> None:
-    store.set("{events:0}:8", "no stream")
-    with pytest.raises(OutcomeUnknown, match="WRONGTYPE"):
-        await log.append([draft(7), draft(8)])
-    with pytest.raises(Unavailable, match="WRONGTYPE"):
-        await log.append([draft(8), draft(7)])
+@pytest.mark.parametrize("spoil", ["set", "xadd"])
+async def test_what_stands_in_the_way_is_put_aside(log: EventLog, store: Any, spoil: str) -> None:
+    await append(log, draft(7), draft(8))
+    if spoil == "set":
+        store.set("{events:0}:7", "no stream")
+        store.set("{events:0}:index", "no stream")
+    else:
+        store.xadd("{events:0}:7", {"foreign": "entry"})
+        store.xadd("{events:0}:7", {"foreign": "entry"})
+        store.xadd("{events:0}:index", {"foreign": "entry"})
+    assert [where.seq for where in await append(log, draft(7), draft(8), draft(7))] == [2, 2, 3]
+    assert log.damaged == 1
+    assert [entry for entry, _ in store.xrange("{events:0}:7")][-2:] == [b"3-2", b"5-3"]
+    assert [entry for entry, _ in store.xrange("{events:0}:index")][-3:] == [b"3-7", b"4-8", b"5-7"]
+    assert [where.seq for where in await append(log, draft(7))] == [4]
+
+
+async def test_a_batch_that_is_sent_again_is_appended_once(log: EventLog, store: Any) -> None:
+    first = await log.append([draft(7), draft(8)], 1)
+    assert await log.append([draft(7), draft(8)], 1) == first
     assert store.xlen("{events:0}:7") == 1
+    [later] = await log.append([draft(7)], 2)
+    assert isinstance(later, Appended)
+    assert later.seq == 2
+    with pytest.raises(Unavailable, match="STALE"):
+        await log.append([draft(7), draft(8)], 1)
+    assert store.xlen("{events:0}:7") == 2
+
+
+async def test_two_writers_number_their_own_batches(log: EventLog, redis_url: str, nursery: trio.Nursery) -> None:
+    other = EventLog(redis_url, "other")
+    await nursery.start(other.run)
+    assert [(await writer.append([draft(7)], 1))[0].seq for writer in (log, other)] == [1, 2]
+
+
+async def test_an_idempotency_key_counts_once_for_its_account(log: EventLog, store: Any) -> None:
+    first, again, other = await append(log, draft(7, key="k"), draft(7, key="k"), draft(8, key="k"))
+    assert first == again
+    assert (first.seq, other.seq) == (1, 1)
+    [later, without] = await append(log, draft(7, b'"other"', key="k"), draft(7))
+    assert later == first
+    assert without.seq == 2
+    assert [entry for entry, _ in store.xrange("{events:0}:index")] == [b"1-7", b"2-8", b"3-7"]
+    [key] = [key for key in store.keys("{events:0}:key:7:*")]
+    assert 590 < store.ttl(key) <= 600
+    store.delete(key)
+    assert (await append(log, draft(7, key="k")))[0].seq == 3
+
+
+async def test_the_index_is_trimmed_and_expires(redis_url: str, store: Any, nursery: trio.Nursery) -> None:
+    log = EventLog(redis_url, "host", expire=60, keep_index=100)
+    await nursery.start(log.run)
+    await append(log, *[draft(7)] * 400)
+    assert 100 <= store.xlen("{events:0}:index") < 400
+    assert 0 < store.ttl("{events:0}:index") <= 60
+    [(_, fields)] = store.xrange("{events:0}:times")
+    assert fields == {b"before": b"0"}
+    assert 0 < store.ttl("{events:0}:times") <= 60
 
 
 @pytest.mark.parametrize("url", ["redis://127.0.0.1:1/?foo=1", "redis://127.0.0.1:1/?db=x"])
@@ -176,7 +241,7 @@ async def test_a_server_that_is_no_redis(nursery: trio.Nursery) -> None:
 
 async def test_a_log_that_never_ran_is_unavailable() -> None:
     with pytest.raises(Unavailable):
-        await EventLog("redis://127.0.0.1:1", "host").append([draft(7)])
+        await EventLog("redis://127.0.0.1:1", "host").append([draft(7)], 1)
 
 
 async def test_an_answer_that_does_not_come_leaves_the_outcome_unknown() -> None:
@@ -191,11 +256,11 @@ async def test_an_answer_that_does_not_come_leaves_the_outcome_unknown() -> None
                 pass
 
         await nursery.start(run)
-        await log.append([draft(7)])
+        await append(log, draft(7))
         server.freeze()
         try:
             with pytest.raises(OutcomeUnknown):
-                await log.append([draft(7)])
+                await append(log, draft(7))
         finally:
             server.thaw()
         nursery.cancel_scope.cancel()
@@ -204,7 +269,7 @@ async def test_an_answer_that_does_not_come_leaves_the_outcome_unknown() -> None
 async def test_a_cancelled_append_spoils_nothing(log: EventLog, store: Any) -> None:
     for attempt in range(20):
         with trio.move_on_after(attempt * 0.0001):
-            await log.append([draft(7), draft(8)])
-        [where] = await log.append([draft(9)])
+            await append(log, draft(7), draft(8))
+        [where] = await append(log, draft(9))
         assert where.seq == attempt + 1
     assert store.xlen("{events:0}:7") == store.xlen("{events:0}:8")

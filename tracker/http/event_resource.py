@@ -7,7 +7,7 @@ from typing import cast
 from quart import Blueprint, Response, request
 
 from shared.events import account_id
-from tracker.http.intake import event_data
+from tracker.http.intake import event_data, idempotency_key
 from tracker.tracking import Tracking
 
 
@@ -20,7 +20,8 @@ def blueprint(tracking: Tracking, max_data: int) -> Blueprint:
         body = cast(bytes, await request.get_data(cache=False))  # before any refusal: else the connection must close
         account = account_id(id_text)
         data = event_data(request.query_string, request.headers.get("Content-Type", ""), body, max_data)
-        appended = await tracking.accept(account, data)
+        key = idempotency_key(request.headers.getlist("Idempotency-Key"))
+        appended = await tracking.accept(account, data, key)
         return Response(b"", 202, {"Event-Position": appended.position})
 
     return routes

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Sequence
 from urllib.parse import parse_qsl
 
 from shared import events
 from shared.errors import Refused
 
+_KEY = re.compile(r"[\x21-\x7e](?:[\x20-\x7e]{0,253}[\x21-\x7e])?")
 FORMS = "as ?data=… in the URL, or as a body of type text/plain or application/json"
 
 
@@ -34,6 +37,15 @@ def event_data(query: bytes, content_type: str, body: bytes, limit: int) -> byte
         except UnicodeDecodeError as error:
             raise Refused(f"The body is not UTF-8: {error.reason} at byte {error.start}.") from None
     raise Refused(f"A body of type {mime[:100]!r} is no data for an event; send it {FORMS}.")
+
+
+def idempotency_key(values: Sequence[str]) -> str:
+    """Return the key in the header Idempotency-Key, given all its values; '' without one. Raises Refused."""
+    if not values:
+        return ""
+    if len(values) == 1 and _KEY.fullmatch(values[0]):
+        return values[0]
+    raise Refused("The Idempotency-Key can't be used: expected one, of 1 to 255 visible ASCII characters.")
 
 
 def _from_query(query: bytes) -> list[str]:

@@ -61,5 +61,8 @@ def _detail(error: TrackerError) -> str:
     if isinstance(error, Unavailable):
         return f"The {error.part} is not available right now. Nothing was done; try again."
     if isinstance(error, OutcomeUnknown):
-        return f"The {error.part} gave no answer. It may have been done or not; sent again, it may be done twice."
+        return (
+            f"The {error.part} gave no answer. It may have been done or not. An event can be sent again without doing it "
+            "twice if both requests carry the same Idempotency-Key."
+        )
     return str(error)
