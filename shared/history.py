@@ -104,9 +104,15 @@ async def before_time(client: redis.asyncio.Redis, millis: int) -> Position:
 
 
 async def read(
-    client: redis.asyncio.Redis, accounts: Collection[int] | None, cursor: Cursor, limit: int, damage: Damage
+    client: redis.asyncio.Redis,
+    accounts: Collection[int] | None,
+    cursor: Cursor,
+    limit: int,
+    max_bytes: int,
+    damage: Damage,
 ) -> Page:
-    """Read the events of some accounts (None: of all) that come after `cursor`, at most `limit` of them."""
+    """Read the events of some accounts (None: of all) that come after `cursor`, at most `limit` of them and no more
+    than `max_bytes`, but always one."""
     last = await newest(client)
     at = cursor.position
     told: list[EventFrame | Gap] = []
@@ -117,7 +123,7 @@ async def read(
         told.append(Gap(reason="epoch"))
     if cursor.position.number == last.number:
         return Page(told, replace(cursor, scan=None), 0)
-    reading = _Reading(client, cursor, last, limit, damage)
+    reading = _Reading(client, cursor, last, limit, max_bytes, damage)
     page = await (reading.all_accounts() if accounts is None else reading.accounts(accounts))
     return replace(page, frames=told + page.frames)
 
@@ -125,12 +131,21 @@ async def read(
 class _Reading:
     """One reading of a log whose last event was `last` when it began."""
 
-    def __init__(self, client: redis.asyncio.Redis, cursor: Cursor, last: Position, limit: int, damage: Damage) -> None:
+    def __init__(
+        self,
+        client: redis.asyncio.Redis,
+        cursor: Cursor,
+        last: Position,
+        limit: int,
+        max_bytes: int,
+        damage: Damage,
+    ) -> None:
         self._client = client
         self._cursor = cursor
         self._after = cursor.position.number
         self._last = last
         self._limit = limit
+        self._max_bytes = max_bytes
         self._damage = damage
 
     async def accounts(self, ids: Collection[int]) -> Page:
@@ -148,8 +163,8 @@ class _Reading:
 
         entries = (entry for stretch in read.values() for entry in stretch.entries if entry.number <= horizon)
         merged = sorted(entries, key=lambda entry: entry.number)
-        if len(merged) > self._limit:
-            merged = merged[: self._limit]
+        if (fitting := self._fitting([entry.frame for entry in merged])) < len(merged):
+            merged = merged[:fitting]
             horizon = merged[-1].number
         for entry in merged:
             account, seq = entry.frame.account_id, entry.frame.seq
@@ -162,6 +177,15 @@ class _Reading:
                 seqs[account] = seq
         behind = sum(max(seq - seqs.get(account, seq - 1), 0) for account, (_, seq) in changed.items())
         return Page(frames, Cursor(self._last._replace(number=horizon), seqs), behind)
+
+    def _fitting(self, frames: Sequence[EventFrame]) -> int:
+        """How many of these may be returned."""
+        size = 0
+        for count, frame in enumerate(frames[: self._limit]):
+            size += len(frame.line)
+            if size > self._max_bytes:
+                return max(count, 1)
+        return min(len(frames), self._limit)
 
     def _stretch(self, account: int, raw: Sequence[Any], asked: int) -> _Stretch:
         entries = [entry for item in raw if (entry := self._parse(account, item))]
@@ -242,14 +266,12 @@ class _Reading:
             for item in raw
             if (entry := self._parse(account, item))
         }
-        frames: list[EventFrame | Gap] = []
-        missing: list[tuple[int, int]] = []
-        for number, account, seq in wanted:
-            if frame := lines.get((number, account)):
-                frames.append(frame)
-            else:
-                missing.append((account, seq))
+        frames = [frame for number, account, _ in wanted if (frame := lines.get((number, account)))]
         number = self._last.number if len(page) < self._limit else min(_number(page[-1][0]), self._last.number)
+        if (fitting := self._fitting(frames)) < len(frames):
+            frames = frames[:fitting]
+            number = number_of(frames[-1])
+        missing = [(account, seq) for at, account, seq in wanted if at <= number and (at, account) not in lines]
         gaps = await self._gaps_of(missing)
         return Page([*gaps, *frames], Cursor(self._last._replace(number=number)), self._last.number - number)
 

@@ -66,6 +66,8 @@ Ts = TypeVarTuple("Ts")
 PART = "log"
 GO_CHANNEL = "events"
 """The channel of the Go system, which carries all accounts' events in its own format."""
+READ_BYTES = 1 << 20
+"""How many bytes of events one reading returns, at most, unless a single one is larger."""
 REMEMBER = 600
 """For how many seconds an idempotency key counts."""
 
@@ -215,12 +217,29 @@ class EventLog:
             if page.behind == 0:
                 return cursor.position
 
-    async def read(self, accounts: Collection[int] | None, after: Position | Cursor, *, limit: int = 500) -> Page:
-        """Return the next events of these accounts (None: of all) after a place in the log, at most `limit`, and what
-        of them is gone. Raises Unavailable."""
+    async def read(
+        self,
+        accounts: Collection[int] | None,
+        after: Position | Cursor,
+        *,
+        limit: int = 500,
+        max_bytes: int = READ_BYTES,
+    ) -> Page:
+        """Return the next events of these accounts (None: of all) after a place in the log, and what of them is gone.
+
+        At most `limit` events, which have more than `max_bytes` only if it is a single one. Raises Unavailable.
+        """
         cursor = Cursor(after) if isinstance(after, Position) else after
         return await _call(
-            self._bridge, history.read, self._client, accounts, cursor, limit, self._damage, within=_READ_WITHIN
+            self._bridge,
+            history.read,
+            self._client,
+            accounts,
+            cursor,
+            limit,
+            max_bytes,
+            self._damage,
+            within=_READ_WITHIN,
         )
 
     async def counters(self) -> Counters:

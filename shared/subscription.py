@@ -1,0 +1,103 @@
+"""Subscription: which channels of Redis are wanted, which ones it has confirmed, and what closes the difference."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from collections.abc import Collection
+from typing import Any, Protocol
+
+import trio
+
+from shared.aio import Bridge
+from shared.log import channel
+from shared.redis_client import ANSWER_WITHIN, call
+
+ALL = channel(0).removesuffix("0") + "*"
+"""The pattern of all accounts' channels."""
+
+_CHANNELS_AT_ONCE = 1000
+
+
+class Connection(Protocol):
+    """What the feed uses of a connection of redis-py."""
+
+    async def connect(self) -> None: ...
+    async def send_command(self, *args: Any, **kwargs: Any) -> None: ...
+    async def read_response(self) -> Any: ...
+    async def disconnect(self) -> None: ...
+
+
+class Subscription:
+    """The channels that anyone follows, on one connection after the other."""
+
+    def __init__(self, part: str) -> None:
+        """`part` names the connection in errors."""
+        self._part = part
+        self._wanted: set[str] = set()
+        self._sent: set[str] = set()
+        self._unconfirmed: Counter[str] = Counter()
+        self._changed = trio.Event()
+        self._news = trio.Event()
+
+    def want(self, name: str) -> None:
+        """Subscribe to a channel, soon."""
+        self._wanted.add(name)
+        self._changed.set()
+
+    def want_no_more(self, name: str) -> None:
+        """Unsubscribe, soon."""
+        self._wanted.discard(name)
+        self._changed.set()
+
+    async def stands(self, names: Collection[str]) -> None:
+        """Return when Redis has confirmed these channels, and nothing was sent since that undoes it."""
+        while any(name not in self._sent or name in self._unconfirmed for name in names):
+            await self._news.wait()
+
+    async def keep(self, bridge: Bridge, connection: Connection) -> None:
+        """Send what is wanted, and what is wanted no more, for ever."""
+        while True:
+            self._changed = trio.Event()
+            for command, names in (
+                ("SUBSCRIBE", self._wanted - self._sent),
+                ("UNSUBSCRIBE", self._sent - self._wanted),
+            ):
+                if ALL in names:
+                    names.remove(ALL)
+                    await self._send(bridge, connection, "P" + command, [ALL])
+                ordered = sorted(names)
+                for begin in range(0, len(ordered), _CHANNELS_AT_ONCE):
+                    await self._send(bridge, connection, command, ordered[begin : begin + _CHANNELS_AT_ONCE])
+            await self._changed.wait()
+
+    async def _send(self, bridge: Bridge, connection: Connection, command: str, names: list[str]) -> None:
+        self._unconfirmed.update(names)
+        if command.endswith("UNSUBSCRIBE"):
+            self._sent.difference_update(names)
+        else:
+            self._sent.update(names)
+        await call(bridge, self._part, send, connection, [command, *names])
+
+    def confirmed(self, name: str) -> None:
+        """Note an answer of Redis."""
+        self._unconfirmed[name] -= 1
+        if self._unconfirmed[name] <= 0:
+            del self._unconfirmed[name]
+        if not self._unconfirmed:
+            self._tell()
+
+    def lost(self) -> None:
+        """Note that the connection is gone."""
+        self._sent.clear()
+        self._unconfirmed.clear()
+
+    def _tell(self) -> None:
+        self._news.set()
+        self._news = trio.Event()
+
+
+async def send(connection: Connection, command: list[str]) -> None:
+    """Send a command, on asyncio. The answer comes to whoever reads."""
+    async with asyncio.timeout(ANSWER_WITHIN):
+        await connection.send_command(*command, check_health=False)
