@@ -12,18 +12,20 @@ import click
 import trio
 from click.core import ParameterSource
 
-from listener.config import Config
+from listener.config import EVENTS_ALONE, Config
 from shared.errors import Misconfigured, Refused, first_leaf
 from shared.options import options
 
 _STRENGTH = [ParameterSource.DEFAULT, ParameterSource.DEFAULT_MAP, ParameterSource.ENVIRONMENT]
-_EXPECTED = "Expected account IDs, whole numbers from 1 up with spaces between them: listener events 1 2 3"
+_EXPECTED = "Expected account IDs, whole numbers from 1 up with spaces between them: listener events 1 2 3 (or all)"
 
 
-def checked_account(text: str) -> int:
-    """Return an account's ID. Raises BadParameter."""
+def checked_account(text: str) -> int | None:
+    """Return an account's ID, or None for all accounts. Raises BadParameter."""
     from shared.events import account_id
 
+    if text == "all":
+        return None
     try:
         return account_id(text)
     except Refused as error:
@@ -40,9 +42,17 @@ def cli(context: click.Context, /, **values: Any) -> None:
     leaves at the prompt.
     """
     if context.invoked_subcommand is None:
+        for name in EVENTS_ALONE:
+            if context.get_parameter_source(name) is ParameterSource.COMMANDLINE:
+                raise click.UsageError(f"--{name.replace('_', '-')} is for `listener events`, not for the prompt.")
         from listener import prompt
 
         _run(lambda: prompt.run(Config(**values)))
+
+
+for _parameter in cli.params:
+    if isinstance(_parameter, click.Option) and _parameter.name in EVENTS_ALONE:
+        _parameter.hidden = True  # known here because they may stand before the command, and in the file for both
 
 
 # A negative number is an account that is no good, not an option that there isn't.
@@ -51,10 +61,13 @@ def cli(context: click.Context, /, **values: Any) -> None:
 @click.option("--json", is_flag=True, help="Write each event as the JSON that it is, a line each.")
 @options(Config, "listener")
 @click.pass_context
-def events(context: click.Context, /, accounts: tuple[int, ...], json: bool, **values: Any) -> None:
-    """Write the events of these accounts to standard output, until SIGINT or SIGTERM."""
+def events(context: click.Context, /, accounts: tuple[int | None, ...], json: bool, **values: Any) -> None:
+    """Write the events of these accounts (or of `all`) to standard output, until SIGINT or SIGTERM."""
     if not accounts:
         raise click.UsageError(f"There are no accounts to listen to. {_EXPECTED}")
+    if None in accounts and set(accounts) != {None}:
+        raise click.UsageError(f"`all` includes the others: it stands alone. {_EXPECTED}")
+    chosen = None if None in accounts else {account for account in accounts if account is not None}
     config = Config(**_merged(context, values))
 
     async def listen() -> None:
@@ -66,8 +79,8 @@ def events(context: click.Context, /, accounts: tuple[int, ...], json: bool, **v
         with trio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as ends:
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(cancel_at_signal, ends, nursery.cancel_scope)
-                await write([f"Connecting to Redis@{escape(config.address)}"], to=STDERR)
-                await listen(config, set(accounts), announce_to=STDERR, json=json, safe=is_terminal(STDOUT))
+                await write([f"Connecting to {escape(config.address)}"], to=STDERR)
+                await listen(config, chosen, announce_to=STDERR, json=json, safe=is_terminal(STDOUT))
 
     _run(listen)
 

@@ -2,52 +2,123 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Iterable, Iterator
+from contextlib import AsyncExitStack
+from functools import partial
+from itertools import groupby
+from typing import TYPE_CHECKING, NamedTuple
 
 import trio
 
 from listener.config import Config
-from listener.output import NoEvent, account_list, json_line, line
-from listener.sources import open_source
-from listener.terminal import STDERR, STDOUT, write
+from listener.output import NoEvent, account_list, escape, gap_line, json_line, line
+from listener.sources import open_source, tell_health
+from listener.terminal import STDERR, STDOUT, finish, write
+from shared.frames import Error, EventFrame, Frame, Gap, Lagging, Ready
 
-BATCH = 500
-"""The most events in one write."""
+if TYPE_CHECKING:
+    from listener.bookmark import Bookmark
+
+FINISH_WITHIN = 0.5
+"""For how many seconds a write that is under way when we are told to end may go on. It is as good as never needed: only
+an output that nobody reads takes longer, and then what it holds may come again after the next start."""
+
+LAGGING_EVERY = 5.0
 
 
 async def listen(
-    config: Config, accounts: Collection[int], *, announce_to: int, json: bool = False, safe: bool = True
+    config: Config, accounts: Collection[int] | None, *, announce_to: int, json: bool = False, safe: bool = True
 ) -> None:
-    """Write the accounts' events to standard output until cancelled.
+    """Write the accounts' events (None: those of all) to standard output until cancelled.
 
     `json` writes the events' own JSON, and `safe` then escapes what drives a terminal. "listening for events from"
-    goes to the file descriptor `announce_to`, when that has become true.
+    goes to the file descriptor `announce_to`, when that has become true. Raises Misconfigured and OutputClosed.
     """
-    async with open_source(config, accounts) as messages:
-        await write([f"listening for events from: {account_list(accounts)}"], to=announce_to)
-        async for message in messages:
-            await _write_batch([message, *_waiting(messages)], json=json, safe=safe)
+    async with AsyncExitStack() as stack:
+        since, bookmark, relay = config.since, None, None
+        if config.serve is not None:
+            from listener.relay import open_relay
+
+            relay = await stack.enter_async_context(open_relay(config.serve, config.allow_origin, accounts))
+            await write([f"relaying on {url}" for url in relay.urls], to=STDERR)
+        if config.state is not None:
+            from listener.bookmark import open_bookmark
+
+            bookmark = await stack.enter_async_context(open_bookmark(config.state))
+            since = bookmark.position or since
+
+        def report(part: str, reason: str | None) -> None:
+            tell_health(part, reason)
+            if relay is not None and reason is not None:
+                relay.ring.away()
+
+        source = await stack.enter_async_context(open_source(config, accounts, since, report))
+        screen = Screen(accounts, announce_to=announce_to, json=json, safe=safe)
+        while True:
+            frames = await source.receive()
+            if relay is not None:
+                relay.pass_on(frames)
+            for drawn in screen.draw(frames):
+                if bookmark is None:
+                    await _write(drawn)
+                else:
+                    await finish(partial(_write, drawn, bookmark), within=FINISH_WITHIN)
 
 
-def _waiting(messages: trio.MemoryReceiveChannel[bytes]) -> list[bytes]:
-    waiting: list[bytes] = []
-    while len(waiting) < BATCH - 1:
-        try:
-            waiting.append(messages.receive_nowait())
-        except trio.WouldBlock:
-            break
-    return waiting
+class Drawn(NamedTuple):
+    """Lines for a file descriptor, maybe none, and the Position that is reached once they are written."""
+
+    to: int
+    lines: list[str | bytes]
+    reached: str | None
 
 
-async def _write_batch(batch: list[bytes], *, json: bool, safe: bool) -> None:
-    lines: list[str | bytes] = []
-    complaints: list[str] = []
-    for message in batch:
-        try:
-            lines.append(json_line(message, safe=safe) if json else line(message))
-        except NoEvent as error:
-            complaints.append(f"Skipped a message that is no event: {error}.")
-    if lines:
-        await write(lines, to=STDOUT)
-    if complaints:
-        await write(complaints, to=STDERR)
+async def _write(drawn: Drawn, bookmark: Bookmark | None = None) -> None:
+    if drawn.lines:
+        await write(drawn.lines, to=drawn.to)
+    if bookmark is not None and drawn.reached is not None:
+        bookmark.note(drawn.reached)
+
+
+class Screen:
+    """From frames to lines."""
+
+    def __init__(self, accounts: Collection[int] | None, *, announce_to: int, json: bool, safe: bool) -> None:
+        self._announcement: str | None = f"listening for events from: {account_list(accounts)}"
+        self._announce_to = announce_to
+        self._json = json
+        self._safe = safe
+        self._lagged_at = float("-inf")
+
+    def draw(self, frames: Iterable[Frame]) -> Iterator[Drawn]:
+        """What to write where, in order, each as much as can be written at once; and the Position reached with it."""
+        drawn = (item for frame in frames for item in self._draw(frame))
+        for to, items in groupby(drawn, key=lambda item: item[0]):
+            lines: list[str | bytes] = []
+            reached: str | None = None
+            for _, text, position in items:
+                if text is not None:
+                    lines.append(text)
+                reached = position or reached
+            yield Drawn(to, lines, reached)
+
+    def _draw(self, frame: Frame) -> Iterator[tuple[int, str | bytes | None, str | None]]:
+        """A file descriptor, the line for it, and the Position that is reached with it; either may be missing."""
+        match frame:
+            case EventFrame():
+                try:
+                    text = json_line(frame.line, safe=self._safe) if self._json else line(frame.line)
+                    yield STDOUT, text, frame.position
+                except NoEvent as error:
+                    yield STDERR, f"Skipped a message that is no event: {error}.", frame.position
+            case Ready():
+                yield self._announce_to, self._announcement, frame.position
+                self._announcement = None
+            case Gap():
+                yield STDERR, gap_line(frame), None
+            case Error():
+                whose = "" if frame.account_id is None else f"account {frame.account_id}: "
+                yield STDERR, f"! {whose}{escape(frame.detail)}", None
+            case Lagging() if trio.current_time() - self._lagged_at > LAGGING_EVERY:
+                self._lagged_at = trio.current_time()
+                yield STDERR, f"! {frame.behind} events behind, catching up", None

@@ -8,6 +8,8 @@ from datetime import UTC, datetime
 
 import msgspec
 
+from shared.frames import Gap
+
 _DRIVES_TERMINALS = re.compile(
     "["
     "\x00-\x1f\x7f-\x9f"  # C0, DEL, C1
@@ -35,14 +37,31 @@ _decoder = msgspec.json.Decoder(_Shown)
 _text_decoder = msgspec.json.Decoder(str)
 
 
-def account_list(accounts: Collection[int]) -> str:
-    """Account IDs as a list for people, ascending: [1 2 3]."""
-    return f"[{' '.join(map(str, sorted(accounts)))}]"
+def account_list(accounts: Collection[int] | None) -> str:
+    """Account IDs as a list for people, ascending: [1 2 3]. None: all."""
+    return "all" if accounts is None else f"[{' '.join(map(str, sorted(accounts)))}]"
 
 
 def escape(text: str) -> str:
     """Return text with its control characters, and whatever else drives a terminal, as backslash escapes."""
     return _DRIVES_TERMINALS.sub(lambda found: found[0].encode("unicode_escape").decode(), text)
+
+
+def gap_line(gap: Gap) -> str:
+    """What a person is told of events that are gone: `! account 7: events 12 to 19 are gone (expired)`."""
+    reason = escape(gap.reason)
+    if gap.account_id is None:
+        if gap.reason == "epoch":
+            return "! the log began anew (epoch): what was not received of the old one is gone"
+        return f"! some events are gone ({reason})"
+    match gap.from_seq, gap.to_seq:
+        case None, _:
+            which = "some events are"
+        case first, last if last is None or last == first:
+            which = f"event {first} is"
+        case first, last:
+            which = f"events {first} to {last} are"
+    return f"! account {gap.account_id}: {which} gone ({reason})"
 
 
 def line(message: bytes) -> str:

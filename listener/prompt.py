@@ -32,14 +32,14 @@ class Dialogue:
     """One session at the prompt, with the accounts selected so far."""
 
     def __init__(self, config: Config, interrupts: AsyncIterator[int]) -> None:
-        self._config = config
+        self._config = config.of_the_prompt()
         self._interrupts = interrupts
         self._selected: set[int] = set()
         self._prompt: Prompt = open_prompt()
 
     async def run(self) -> None:
         """Ask for commands until the person leaves."""
-        await self._say([f"Connecting to Redis@{escape(self._config.address)}"])
+        await self._say([f"Connecting to {escape(self._config.address)}"])
         while True:
             await self._say([f"options: [{' '.join(COMMANDS)}]"])
             match await self._ask(">", COMMANDS):

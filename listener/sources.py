@@ -1,36 +1,92 @@
-"""Where events come from: Redis, by a supervised subscription."""
+"""Where events come from: the log in Redis, or a tracker's WebSocket. Either way: frames, across all outages."""
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator, Callable, Collection
 from contextlib import asynccontextmanager
+from datetime import UTC, datetime
+from typing import Protocol
 
 import trio
 
 from listener.config import Config
 from listener.terminal import tell
+from shared.errors import Misconfigured, Refused
+from shared.frames import Frame
+
+
+class Source(Protocol):
+    """What follows accounts. It resumes by itself where it stopped."""
+
+    async def receive(self) -> list[Frame]:
+        """The next frames, at least one. Cancellation loses none. While a server is away, it waits."""
+
+
+Report = Callable[[str, str | None], object]
+
+
+def tell_health(part: str, reason: str | None) -> None:
+    """Tell a person that a part went away, or came back."""
+    if reason is None:
+        tell(f"{part} is back. What was missed follows.")
+    else:
+        tell(f"{part} is away ({reason.rstrip('.')}). Trying again until it is back.")
 
 
 @asynccontextmanager
-async def open_source(config: Config, accounts: Iterable[int]) -> AsyncIterator[trio.MemoryReceiveChannel[bytes]]:
-    """Open a channel of events' bytes, once Redis has confirmed the subscription.
+async def open_source(
+    config: Config, accounts: Collection[int] | None, since: str | None, report: Report = tell_health
+) -> AsyncIterator[Source]:
+    """Follow accounts (None: all) from `since` on (None: from now on).
 
-    While Redis is away the channel is quiet, and standard error says so, once.
+    When the server behind it goes away, `report` is told so once, and once when it is back. Raises Misconfigured,
+    also later in the block.
     """
+    open_one = _open_websocket if config.is_websocket else _open_log
+    async with open_one(config, accounts, since, report) as source:
+        yield source
+
+
+@asynccontextmanager
+async def _open_websocket(
+    config: Config, accounts: Collection[int] | None, since: str | None, report: Report
+) -> AsyncIterator[Source]:
     # Imported here because it takes longer than all of the prompt.
-    from shared.feed import Feed
+    from listener.websocket_source import WebSocketSource
     from shared.supervision import Health, supervise
 
-    feed = Feed(config.url, accounts)
+    source = WebSocketSource(config.url, config.address, accounts, since)
     async with trio.open_nursery() as nursery:
-        await nursery.start(supervise, feed.run, Health(f"Redis@{config.address}", report))
-        yield feed.messages
+        nursery.start_soon(supervise, source.run, Health(config.address, report))
+        yield source
         nursery.cancel_scope.cancel()
 
 
-def report(part: str, reason: str | None) -> None:
-    """Tell a person that a part went away, or came back."""
-    if reason is None:
-        tell(f"{part} is back. Events sent in between were not received.")
-    else:
-        tell(f"{part} is away ({reason.rstrip('.')}). Trying again until it is back.")
+@asynccontextmanager
+async def _open_log(
+    config: Config, accounts: Collection[int] | None, since: str | None, report: Report
+) -> AsyncIterator[Source]:
+    from shared.feed import Feed
+    from shared.log import EventLog
+    from shared.position import parse_since
+    from shared.supervision import Health, supervise
+
+    try:
+        begin = None if since is None else parse_since(since, datetime.now(UTC))
+    except Refused as error:
+        raise Misconfigured(str(error)) from error
+    log = EventLog(config.url, "listener")
+    feed = Feed(config.url, log)
+
+    async def run(*, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
+        """Both as one service: it is one Redis that goes and comes back, and said to be away once."""
+        async with trio.open_nursery() as nursery:
+            await nursery.start(log.run)
+            await nursery.start(feed.run)
+            task_status.started()
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(supervise, run, Health(config.address, report))
+        async with feed.follow(accounts, begin) as follower:
+            yield follower
+        nursery.cancel_scope.cancel()

@@ -7,7 +7,7 @@ import enum
 import os
 import select
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from contextlib import suppress
 from typing import TYPE_CHECKING, Protocol
 
@@ -76,6 +76,23 @@ async def write(lines: Iterable[str | bytes], *, to: int, end: bytes = b"\n") ->
         raise OutputClosed from error
     except OSError as error:
         raise Misconfigured(f"The output can't be written: {error.strerror}.") from error
+
+
+async def finish(action: Callable[[], Awaitable[None]], *, within: float) -> None:
+    """Run an action to its end even if cancelled meanwhile, but then no longer than `within` seconds."""
+    scope = trio.CancelScope(shield=True)
+    async with trio.open_nursery() as nursery:
+
+        async def run() -> None:
+            with scope:
+                await action()
+            nursery.cancel_scope.cancel()
+
+        nursery.start_soon(run)
+        try:
+            await trio.sleep_forever()
+        finally:
+            scope.deadline = trio.current_time() + within
 
 
 def tell(text: str) -> None:
