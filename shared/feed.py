@@ -345,12 +345,12 @@ class Follower:
         """Queue what was published. Called for each event and follower."""
         if not in_order:
             self._fall_behind()
-        elif self._bytes > self._feed._follower_bytes:
+        self._bytes += len(frame.line) + _OVERHEAD
+        if self._bytes > self._feed._follower_bytes:
             self._too_slow = True
             self._fall_behind()
-        elif not self._lost:
+        if not self._lost:
             self._queue.append((number, frame))
-            self._bytes += len(frame.line) + _OVERHEAD
             self._wake.set()
 
     def _fall_behind(self) -> None:
