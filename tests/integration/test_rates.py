@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import statistics
 from functools import partial
+from itertools import count
 
 import httpx
 import trio
@@ -35,6 +36,7 @@ async def test_the_rate_is_right_under_a_steady_load(start_tracker: StartTracker
     # The load goes straight into the log, paced by the clock: what is tested is the counting, not this machine.
     per_tick, tick = 40, 0.02
     async with start_tracker() as client, trio.open_nursery() as nursery:
+        numbers = count(1)
         logs = [EventLog(redis_url, f"tracker-{number}") for number in range(3)]
         for log in logs:
             await nursery.start(log.run)
@@ -48,7 +50,7 @@ async def test_the_rate_is_right_under_a_steady_load(start_tracker: StartTracker
             while True:
                 due = int((trio.current_time() - started) / tick) * per_tick - sent
                 if due > 0:
-                    await logs[sent % 3].append([draft] * due)
+                    await logs[sent % 3].append([draft] * due, next(numbers))
                     sent += due
                 await trio.sleep(tick / 4)
 

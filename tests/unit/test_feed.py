@@ -1,8 +1,9 @@
-"""The feed on virtual time, with a connection that answers as told."""
+"""The feed's subscription on virtual time, with a connection that answers as told, and a log that is always there."""
 
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Collection
 from typing import Any
 
 import pytest
@@ -11,16 +12,19 @@ import trio
 import trio.testing
 
 from shared.errors import Misconfigured, Unavailable
-from shared.feed import PING_EVERY, UNANSWERED, Feed
+from shared.feed import PING_EVERY, Feed
+from shared.frames import EventFrame, Ready
+from shared.history import Cursor, Page
+from shared.position import Position, Since
 from shared.supervision import Health, supervise
 
 
 class Connection:
     """Redis, as far as the feed can see."""
 
-    def __init__(self, *, refuse: bool = False, answers_pings: bool = True) -> None:
+    def __init__(self, *, refuse: bool = False, answers: bool = True) -> None:
         self.refuse = refuse
-        self.answers_pings = answers_pings
+        self.answers = answers
         self.sent: list[tuple[Any, ...]] = []
         self.closed = False
         self._incoming: list[Any] = []
@@ -32,11 +36,13 @@ class Connection:
 
     async def send_command(self, *args: Any, **kwargs: Any) -> None:
         self.sent.append(args)
-        if args[0] == "SUBSCRIBE":
-            for number, name in enumerate(args[1:], 1):
-                self.put([b"subscribe", name.encode(), number])
-        elif self.answers_pings:
+        if not self.answers:
+            return
+        if args[0] == "PING":
             self.put([b"pong", b""])
+        else:
+            for name in args[1:]:
+                self.put([args[0].lower().encode(), name.encode(), 1])
 
     async def read_response(self) -> Any:
         while not self._incoming:
@@ -54,60 +60,138 @@ class Connection:
         self._incoming.append(item)
         self._arrived.set()
 
-    def publish(self, *payloads: bytes) -> None:
-        for payload in payloads:
-            self.put([b"message", b"events:1", payload])
+    def publish(self, number: int, seq: int) -> None:
+        self.put([b"message", b"events:1", event(number, seq).line])
 
 
-def feed_of(*connections: Connection, size: int = 1000) -> Feed:
+def event(number: int, seq: int) -> EventFrame:
+    line = b'{"ID":1,"Timestamp":"","Data":1,"Host":"h","Position":"e-0-%d","Seq":%d}' % (number, seq)
+    return EventFrame(1, seq, f"e-0-{number}", line)
+
+
+class Log:
+    """The events of account 1; `away` makes it fail."""
+
+    def __init__(self) -> None:
+        self.events: list[EventFrame] = []
+        self.away = False
+        self.asked = 0
+
+    @property
+    def newest(self) -> Position:
+        return Position("e", 0, len(self.events))
+
+    async def begin(self, since: Since | None, accounts: Collection[int] | None) -> Position:
+        await self._answer()
+        return since if isinstance(since, Position) else self.newest
+
+    async def read(self, accounts: object, after: Cursor, *, limit: int, max_bytes: int) -> Page:
+        await self._answer()
+        return Page([*self.events[after.position.number :]], Cursor(self.newest), 0)
+
+    async def _answer(self) -> None:
+        self.asked += 1
+        await trio.lowlevel.checkpoint()
+        if self.away:
+            raise Unavailable("log", "away")
+
+
+@pytest.fixture
+def log() -> Log:
+    return Log()
+
+
+def feed_of(log: Log, *connections: Connection) -> Feed:
     handed_out = iter(connections)
-    return Feed("redis://test", [1, 2], size=size, connect=lambda url: next(handed_out))
+    return Feed("redis://test", log, connect=lambda url: next(handed_out))  # type: ignore[arg-type]
 
 
-async def test_messages_come_in_order(autojump_clock: trio.testing.MockClock, nursery: trio.Nursery) -> None:
+async def test_channels_are_shared_and_left(
+    autojump_clock: trio.testing.MockClock, nursery: trio.Nursery, log: Log
+) -> None:
     connection = Connection()
-    feed = feed_of(connection)
+    feed = feed_of(log, connection)
     await nursery.start(feed.run)
-    assert connection.sent == [("SUBSCRIBE", "events:1", "events:2")]
-    connection.publish(b"a", b"b", b"c")
-    assert [await feed.messages.receive() for _ in "abc"] == [b"a", b"b", b"c"]
+    async with feed.follow([1, 2]) as first, feed.follow([1]):
+        assert await first.receive() == [Ready("e-0-0")]
+        await trio.sleep(1)
+    await trio.sleep(1)
+    channels = [command for command in connection.sent if command[0] != "PING"]
+    assert sorted(name for command in channels for name in command[1:] if command[0] == "SUBSCRIBE") == [
+        "events:1",
+        "events:2",
+    ]
+    assert sorted(name for command in channels for name in command[1:] if command[0] == "UNSUBSCRIBE") == [
+        "events:1",
+        "events:2",
+    ]
+    async with feed.follow(None):
+        await trio.sleep(1)
+    await trio.sleep(1)
+    assert connection.sent[-2:] == [("PSUBSCRIBE", "events:*"), ("PUNSUBSCRIBE", "events:*")]
     nursery.cancel_scope.cancel()
 
 
-async def test_a_full_queue_makes_the_service_wait(
-    autojump_clock: trio.testing.MockClock, nursery: trio.Nursery
-) -> None:
-    connection = Connection(answers_pings=False)
-    feed = feed_of(connection, size=2)
-    await nursery.start(feed.run)
-    numbers = [b"%d" % number for number in range(20)]
-    connection.publish(*numbers)
-    await trio.sleep(600)  # waiting for the taker is no silence of Redis
-    assert feed.messages.statistics().current_buffer_used == 2
-    assert [await feed.messages.receive() for _ in numbers] == numbers
+async def test_thousands_of_channels(autojump_clock: trio.testing.MockClock, nursery: trio.Nursery, log: Log) -> None:
+    connection = Connection()
+    feed = feed_of(log, connection)
+    async with trio.open_nursery() as inner:
+        inner.start_soon(feed.run)
+        async with feed.follow(range(1, 2501)) as follower:
+            assert await follower.receive() == [Ready("e-0-0")]
+        assert [len(command) - 1 for command in connection.sent] == [1000, 1000, 500]
+        inner.cancel_scope.cancel()
     nursery.cancel_scope.cancel()
 
 
 async def test_a_quiet_connection_that_answers_is_kept(
-    autojump_clock: trio.testing.MockClock, nursery: trio.Nursery
+    autojump_clock: trio.testing.MockClock, nursery: trio.Nursery, log: Log
 ) -> None:
     connection = Connection()
-    feed = feed_of(connection)
+    feed = feed_of(log, connection)
     await nursery.start(feed.run)
-    await trio.sleep(3600)
-    assert 100 < connection.sent.count(("PING",)) <= 3600 / PING_EVERY
-    connection.publish(b"a")
-    assert await feed.messages.receive() == b"a"
+    async with feed.follow([1]) as follower:
+        assert await follower.receive() == [Ready("e-0-0")]
+        await trio.sleep(3600)
+        assert 100 < connection.sent.count(("PING",)) <= 3600 / PING_EVERY
+        log.events.append(event(1, 1))
+        connection.publish(1, 1)
+        assert await follower.receive() == [event(1, 1)]
     nursery.cancel_scope.cancel()
 
 
-async def test_a_silent_connection_is_given_up_within_20_seconds(autojump_clock: trio.testing.MockClock) -> None:
-    connection = Connection(answers_pings=False)
+async def test_a_silent_connection_is_given_up_within_10_seconds(
+    autojump_clock: trio.testing.MockClock, log: Log
+) -> None:
+    connection = Connection()
     begin = trio.current_time()
-    with pytest.RaisesGroup(pytest.RaisesExc(Unavailable, match="no answer"), flatten_subgroups=True):
-        await feed_of(connection).run()
-    assert UNANSWERED * PING_EVERY <= trio.current_time() - begin <= 20
+
+    async def silence(*, task_status: trio.TaskStatus[None]) -> None:
+        task_status.started()
+        connection.answers = False
+
+    with pytest.RaisesGroup(pytest.RaisesExc(Unavailable, match="no answer for"), flatten_subgroups=True):
+        async with trio.open_nursery() as nursery:
+            await nursery.start(feed_of(log, connection).run)
+            await nursery.start(silence)
+    assert 7 <= trio.current_time() - begin <= 10
     assert connection.closed
+
+
+async def test_a_subscription_that_is_never_confirmed_is_unavailable(
+    autojump_clock: trio.testing.MockClock, nursery: trio.Nursery, log: Log
+) -> None:
+    feed = feed_of(log, Connection(answers=False))
+
+    async def follow() -> None:
+        async with feed.follow([1]):
+            raise AssertionError("followed")
+
+    nursery.start_soon(follow)
+    await trio.testing.wait_all_tasks_blocked()
+    with pytest.RaisesGroup(pytest.RaisesExc(Unavailable, match="no answer in time"), flatten_subgroups=True):
+        await feed.run()
+    nursery.cancel_scope.cancel()
 
 
 @pytest.mark.parametrize(
@@ -120,44 +204,78 @@ async def test_a_silent_connection_is_given_up_within_20_seconds(autojump_clock:
         ConnectionResetError("reset"),
     ],
 )
-async def test_every_loss_is_unavailable(autojump_clock: trio.testing.MockClock, error: Exception) -> None:
+async def test_every_loss_is_unavailable(autojump_clock: trio.testing.MockClock, error: Exception, log: Log) -> None:
     connection = Connection()
     connection.put(error)
     with pytest.RaisesGroup(Unavailable, flatten_subgroups=True, allow_unwrapped=True):
-        await feed_of(connection).run()
+        await feed_of(log, connection).run()
     assert connection.closed
 
 
-async def test_a_connection_that_never_opens_is_unavailable(autojump_clock: trio.testing.MockClock) -> None:
+async def test_a_connection_that_never_opens_is_unavailable(autojump_clock: trio.testing.MockClock, log: Log) -> None:
     class Hanging(Connection):
         async def connect(self) -> None:
             await asyncio.sleep(3600)
 
-    with pytest.RaisesGroup(pytest.RaisesExc(Unavailable, match="no answer in time"), flatten_subgroups=True):
-        await feed_of(Hanging()).run()
+    with pytest.RaisesGroup(
+        pytest.RaisesExc(Unavailable, match="no answer in time"), flatten_subgroups=True, allow_unwrapped=True
+    ):
+        await feed_of(log, Hanging()).run()
     assert trio.current_time() < 4
 
 
-async def test_supervised_it_comes_back_and_says_so(
-    autojump_clock: trio.testing.MockClock, nursery: trio.Nursery
+async def test_supervised_it_comes_back_and_what_was_missed_is_read(
+    autojump_clock: trio.testing.MockClock, nursery: trio.Nursery, log: Log
 ) -> None:
     reports: list[str | None] = []
     first, second = Connection(), Connection()
-    feed = feed_of(first, Connection(refuse=True), second)
+    feed = feed_of(log, first, Connection(refuse=True), second)
     health = Health("Redis", lambda part, reason: reports.append(reason))
     await nursery.start(supervise, feed.run, health)
-    first.publish(b"before")
-    first.put(redis.exceptions.ConnectionError("gone"))
-    await trio.sleep(1)
-    second.publish(b"after")
-    assert [await feed.messages.receive(), await feed.messages.receive()] == [b"before", b"after"]
+    async with feed.follow([1]) as follower:
+        assert await follower.receive() == [Ready("e-0-0")]
+        log.events.append(event(1, 1))
+        first.publish(1, 1)
+        assert await follower.receive() == [event(1, 1)]
+        first.put(redis.exceptions.ConnectionError("gone"))
+        await trio.sleep(0.01)
+        log.events.append(event(2, 2))
+        assert await follower.receive() == [event(2, 2)]
+        log.events.append(event(3, 3))
+        second.publish(2, 2)
+        second.publish(3, 3)
+        assert await follower.receive() == [event(3, 3)]
     assert reports == ["gone", None]
     assert first.closed
-    assert first.sent[0] == second.sent[0]
+    assert second.sent[0] == ("SUBSCRIBE", "events:1")
+    nursery.cancel_scope.cancel()
+
+
+async def test_a_log_that_is_away_is_asked_again_but_not_by_a_crowd(
+    autojump_clock: trio.testing.MockClock, nursery: trio.Nursery, log: Log
+) -> None:
+    feed = feed_of(log, Connection())
+    await nursery.start(feed.run)
+    log.away = True
+    arrived: list[object] = []
+
+    async def follow() -> None:
+        async with feed.follow([1]) as follower:
+            arrived.append(await follower.receive())
+
+    async with trio.open_nursery() as followers:
+        for _ in range(100):
+            followers.start_soon(follow)
+        await trio.sleep(60)
+        assert arrived == []
+        assert log.asked < 100 * 30
+        log.away = False
+    assert arrived == [[Ready("e-0-0")]] * 100
+    assert feed.followers == 0
     nursery.cancel_scope.cancel()
 
 
 @pytest.mark.parametrize("url", ["redis://host/?no_such_option=1", "redis://host/?db=x", "http://host", "nonsense"])
-async def test_a_url_that_redis_py_does_not_take_is_a_misconfiguration(url: str) -> None:
+async def test_a_url_that_redis_py_does_not_take_is_a_misconfiguration(url: str, log: Log) -> None:
     with pytest.raises(Misconfigured, match="URL"):
-        await Feed(url, [1]).run()
+        await Feed(url, log).run()  # type: ignore[arg-type]

@@ -12,7 +12,7 @@ from msgspec import json
 
 from shared.errors import Refused
 from shared.events import DataTooLarge
-from tracker.http.intake import event_data
+from tracker.http.intake import event_data, idempotency_key
 
 TEXT = st.text(st.characters(exclude_categories=("Cs",)), min_size=1)
 
@@ -80,3 +80,12 @@ def test_what_is_refused_is_said_briefly() -> None:
     with pytest.raises(Refused) as refused:
         event_data(b"", "a" * 100_000, b"x", 100)
     assert len(str(refused.value)) < 300
+
+
+def test_idempotency_keys() -> None:
+    assert idempotency_key([]) == ""
+    for key in ("k", "8e03978e-40d5-43e8-bc93-6894a57f9324", '"quoted key"', "x" * 255):
+        assert idempotency_key([key]) == key
+    for values in ([""], [" "], ["x" * 256], ["a", "b"], ["a\tb"], ["é"], ["a "]):
+        with pytest.raises(Refused, match="1 to 255 visible ASCII"):
+            idempotency_key(values)

@@ -39,6 +39,10 @@ def test_the_body_has_its_keys_in_order() -> None:
     assert body == b'{"type":"about:blank","title":"Not Found","status":404,"detail":"There is no account 7."}'
 
 
+def test_an_unknown_outcome_says_how_to_be_safe() -> None:
+    assert "same Idempotency-Key" in problems.of_error(OutcomeUnknown("log", "x")).detail
+
+
 def test_what_clients_should_never_see_is_raised() -> None:
     error = Misconfigured("the password is x")
     with pytest.raises(Misconfigured) as raised:

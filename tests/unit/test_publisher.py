@@ -20,18 +20,23 @@ class Log:
 
     def __init__(self) -> None:
         self.batches: list[list[bytes]] = []
+        self.numbers: list[int] = []
         self.may_answer = trio.Event()
         self.failure: Exception | None = None
 
-    async def append(self, batch: Sequence[Draft]) -> list[Appended]:
+    async def append(self, batch: Sequence[Draft], number: int) -> list[Appended | Unavailable]:
         self.batches.append([draft.head for draft in batch])
+        self.numbers.append(number)
         with trio.move_on_after(3) as patience:
             await self.may_answer.wait()
         if patience.cancelled_caught:
             raise OutcomeUnknown("log", "no answer in time")
         if self.failure is not None:
             raise self.failure
-        return [Appended(draft.head.decode(), 1) for draft in batch]
+        return [
+            Unavailable("log", "spoiled") if draft.head == b"spoiled" else Appended(draft.head.decode(), 1)
+            for draft in batch
+        ]
 
 
 class Senders:
@@ -89,18 +94,38 @@ async def test_a_full_queue_refuses_at_once(senders: Senders, log: Log) -> None:
     assert senders.got == {"a": "a", "b": "b", "c": "c", "d": "d", "e": Unavailable}
 
 
-@pytest.mark.parametrize("failure", [Unavailable, OutcomeUnknown])
-async def test_a_failed_batch_fails_for_each_sender_and_the_next_goes_on(
-    senders: Senders, log: Log, failure: type[Unavailable | OutcomeUnknown]
-) -> None:
+async def test_a_refused_batch_fails_for_each_sender_and_the_next_goes_on(senders: Senders, log: Log) -> None:
     await senders.send("a", "b", "c")
-    log.failure = failure("log", "as told")
+    log.failure = Unavailable("log", "as told")
     log.may_answer.set()
     await wait_all_tasks_blocked()
-    assert senders.got == {"a": failure, "b": failure, "c": failure}
+    assert senders.got == {"a": Unavailable, "b": Unavailable, "c": Unavailable}
     log.failure = None
     await senders.send("d")
     assert senders.got["d"] == "d"
+
+
+async def test_an_event_that_redis_would_not_take_spoils_no_other(senders: Senders, log: Log) -> None:
+    log.may_answer.set()
+    await senders.send("a", "spoiled", "b")
+    assert senders.got == {"a": "a", "spoiled": Unavailable, "b": "b"}
+
+
+async def test_a_batch_without_an_answer_is_sent_again_under_its_number(
+    senders: Senders, log: Log, autojump_clock: MockClock
+) -> None:
+    log.may_answer.set()
+    log.failure = OutcomeUnknown("log", "connection lost")
+    await senders.send("a", "b")
+    await trio.sleep(1)
+    log.failure = Unavailable("log", "not connected")  # this time certainly not, but what of the time before?
+    await trio.sleep(1)
+    assert senders.got == {}
+    log.failure = None
+    await trio.sleep(1)
+    assert senders.got == {"a": "a", "b": "b"}
+    assert log.numbers == [1] * (len(log.numbers) - 1) + [2]
+    assert log.batches == [[b"a"]] * (len(log.batches) - 1) + [[b"b"]]
 
 
 async def test_a_silent_log_is_answered_for_within_5_seconds(
@@ -112,8 +137,13 @@ async def test_a_silent_log_is_answered_for_within_5_seconds(
         while len(senders.got) < 2:
             await trio.sleep(0.1)
     assert trio.current_time() - started <= 5
-    # What was sent may be in the log; what was taken for the second batch too, by the time its sender gives up.
-    assert senders.got == {"a": OutcomeUnknown, "b": OutcomeUnknown}
+    assert senders.got == {"a": OutcomeUnknown, "b": Unavailable}
+    log.may_answer.set()
+    await trio.sleep(5)
+    await senders.send("c")
+    assert senders.got["c"] == "c"
+    assert log.batches == [[b"a"], [b"a"], [b"c"]]
+    assert log.numbers == [1, 1, 2]
 
 
 async def test_what_is_refused_is_not_sent_later(
