@@ -23,9 +23,9 @@ import trio
 from shared.aio import Bridge, open_bridge
 from shared.errors import Refused, Unavailable
 from shared.frames import EventFrame, Frame, Lagging, NoFrame, Ready, decode_event
-from shared.history import Cursor
 from shared.log import EventLog, channel
 from shared.position import START, Since
+from shared.reading import Cursor
 from shared.redis_client import ANSWER_WITHIN, call, connection_pool
 from shared.subscription import ALL, Connection, Subscription, send
 from shared.supervision import backoff

@@ -56,8 +56,8 @@ from shared.aio import Bridge, open_bridge
 from shared.errors import OutcomeUnknown, Unavailable
 from shared.events import Draft
 from shared.frames import EventFrame
-from shared.history import META, Cursor, Page
 from shared.position import Position, Since
+from shared.reading import META, Cursor, Page, number_of
 from shared.redis_client import ANSWER_WITHIN, RedisRefused, call, connection_pool
 
 T = TypeVar("T")
@@ -212,7 +212,7 @@ class EventLog:
             for frame in page.frames:
                 if not isinstance(frame, EventFrame) or _timestamp(frame.line) >= wanted:
                     return cursor.position
-                cursor = Cursor(cursor.position._replace(number=history.number_of(frame)))
+                cursor = Cursor(cursor.position._replace(number=number_of(frame)))
             cursor = page.cursor
             if page.behind == 0:
                 return cursor.position

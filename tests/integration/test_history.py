@@ -15,7 +15,7 @@ import trio
 
 from shared import events
 from shared.frames import EventFrame, Gap
-from shared.history import Cursor
+from shared.reading import Cursor
 from shared.log import EventLog
 from shared.position import START, Position
 

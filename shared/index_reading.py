@@ -1,0 +1,109 @@
+"""Reading the events of all accounts: the index tells their order."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import replace
+from itertools import groupby
+from operator import itemgetter
+
+from shared.frames import EventFrame, Gap
+from shared.reading import (
+    INDEX,
+    LAST,
+    Cursor,
+    Number,
+    Page,
+    Reading,
+    ask,
+    digits,
+    entry_id,
+    entry_number,
+    gap,
+    number_of,
+    stream,
+)
+
+_SCAN_PAGE = 500
+
+
+class IndexReading(Reading):
+    """A reading of all accounts."""
+
+    async def read(self) -> Page:
+        """The index tells which events come next; then their streams are asked for them."""
+        # In this order: an index that still reaches back so far after its page was read did so before.
+        page = await ask(self.client.xrange(INDEX, min=str(self.after + 1), count=self.limit))
+        first = await ask(self.client.xrange(INDEX, count=1))
+        reaches = entry_number(first[0][0]) if first else self.last.number + 1
+        if self.cursor.scan or reaches > self.after + 1:
+            return await self._before_index(reaches)
+        wanted = [entry for entry in self.index_entries(page) if entry[0] <= self.last.number]
+        by_account: dict[int, list[tuple[Number, int]]] = {}
+        for number, account, seq in wanted:
+            by_account.setdefault(account, []).append((number, seq))
+        replies = await self.pipeline(
+            by_account,
+            lambda pipe, account: pipe.xrange(
+                stream(account), min=str(by_account[account][0][0]), max=str(by_account[account][-1][0])
+            ),
+        )
+        lines = {
+            (entry.number, account): entry.frame
+            for account, raw in replies.items()
+            for item in raw
+            if (entry := self.parse(account, item))
+        }
+        frames = [frame for number, account, _ in wanted if (frame := lines.get((number, account)))]
+        number = self.last.number if len(page) < self.limit else min(entry_number(page[-1][0]), self.last.number)
+        if (fitting := self.fitting(frames)) < len(frames):
+            frames = frames[:fitting]
+            number = number_of(frames[-1])
+        missing = [(account, seq) for at, account, seq in wanted if at <= number and (at, account) not in lines]
+        gaps = await self._gaps_of(missing)
+        return Page([*gaps, *frames], Cursor(self.last._replace(number=number)), self.last.number - number)
+
+    async def _gaps_of(self, missing: Iterable[tuple[int, int]]) -> list[Gap]:
+        """The gaps that single events make, neighbours joined."""
+        gaps: list[Gap] = []
+        by_account = {
+            account: sorted(seq for _, seq in found) for account, found in groupby(sorted(missing), itemgetter(0))
+        }
+        alive = await self.pipeline(by_account, lambda pipe, account: pipe.exists(stream(account)), default=0)
+        for account, seqs in by_account.items():
+            reason = "trimmed" if alive[account] else "expired"
+            begin = 0
+            for i in range(1, len(seqs) + 1):
+                if i == len(seqs) or seqs[i] != seqs[i - 1] + 1:
+                    gaps += gap(account, seqs[begin], seqs[i - 1], reason)
+                    begin = i
+        return gaps
+
+    async def _before_index(self, reaches: Number) -> Page:
+        """Tell what is gone for a follower of all that comes from before the index: some accounts at a time.
+
+        The events that their streams still have from that time are gone for it too: their order is no longer known.
+        """
+        scan, until = self.cursor.scan or (0, reaches)
+        scan, found = await ask(self.client.hscan(LAST, scan, count=_SCAN_PAGE))
+        changed = {
+            account: entry
+            for key, value in found.items()
+            if (account := digits(key)) and (entry := entry_id(value))[0] > self.after
+        }
+        firsts = await self.pipeline(
+            changed, lambda pipe, account: pipe.xrange(stream(account), min=str(self.after + 1), count=1)
+        )
+        kept = await self.pipeline(changed, lambda pipe, account: pipe.xrange(stream(account), min=str(until), count=1))
+        frames: list[EventFrame | Gap] = []
+        for account, (number, seq) in changed.items():
+            first = self.parse(account, firsts[account][0]) if firsts[account] else None
+            keeps = self.parse(account, kept[account][0]) if kept[account] else None
+            to_seq = keeps.frame.seq - 1 if keeps else seq
+            from_seq = first.frame.seq if first and first.after <= self.after else 1
+            if number < until or keeps:
+                frames += gap(account, from_seq, to_seq, "trimmed")
+        behind = self.last.number - until + 1
+        if scan:
+            return Page(frames, replace(self.cursor, scan=(scan, until)), max(behind, 1))
+        return Page(frames, Cursor(self.last._replace(number=until - 1)), behind)
