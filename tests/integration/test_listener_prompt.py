@@ -10,14 +10,13 @@ from collections.abc import Callable, Iterator
 
 import pexpect
 import pytest
-import redis
 
 from shared.events import draft, encode_text
+from tests.integration.listeners import NOW, append_sync
 
 UP = "\x1b[A"
 TAB = "\t"
 ENTER = "\r"
-NOW = 1_612_632_930_123_456_789
 TERMINAL_CODE = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]|\x08")
 
 
@@ -77,9 +76,7 @@ def terminal(open_terminal: Callable[..., Terminal], redis_url: str) -> Terminal
 
 
 def publish(url: str, data: str, account: int = 1) -> None:
-    head = draft(account, encode_text(data), NOW).head
-    with redis.Redis.from_url(url) as client:
-        assert client.publish(f"events:{account}", head + b',"Host":"290ad619a440"}') == 1
+    append_sync(url, draft(account, encode_text(data), NOW), host="290ad619a440")
 
 
 def test_the_session_of_the_readme(open_terminal: Callable[..., Terminal], redis_url: str) -> None:
