@@ -7,6 +7,7 @@ which accounts changed, whoever changed them; a changed account is forgotten, an
 from __future__ import annotations
 
 from collections import OrderedDict
+from collections.abc import Collection
 from typing import Annotated
 
 import asyncpg
@@ -22,6 +23,7 @@ TRUSTED_UNHEARD = 5.0
 """For how many seconds an account is trusted that was read when no notifications came."""
 
 _SELECT = "select id, name, coalesce(isActive, true) as active from account where id = $1"
+_SELECT_IDS = "select id from account where id = any($1::int[])"
 _INSERT = "insert into account (name, isActive) values ($1, $2) returning id, name, isActive as active"
 _UPDATE = """
     update account set name = coalesce($2, name), isActive = coalesce($3, isActive) where id = $1
@@ -94,6 +96,12 @@ class Accounts:
         if account is None:
             raise NoSuchAccount(account_id)
         return account
+
+    async def existing(self, account_ids: Collection[int]) -> set[int]:
+        """Which of these accounts there are, by one query. Raises Unavailable."""
+        possible = [account_id for account_id in account_ids if account_id <= LARGEST_ID]
+        rows = await self._database.fetch(_SELECT_IDS, possible) if possible else []
+        return {row["id"] for row in rows}
 
     async def create(self, name: str, is_active: bool) -> Account:
         """Make an account. Raises Unavailable and OutcomeUnknown."""

@@ -14,6 +14,7 @@ from shared.errors import Misconfigured
 from shared.events import MAX_DATA
 from shared.options import setting
 from shared.redis_url import SUPPORTED, what_is_wrong
+from tracker.http.origin import Origins
 
 
 @dataclass(frozen=True)
@@ -60,6 +61,27 @@ class Config:
     cache_size: int = setting(
         100_000, "How many accounts are remembered between requests.", metavar="N", type=click.IntRange(1)
     )
+    keep_index: int = setting(
+        1_000_000,
+        "How many events of all accounts together are remembered in their order, for followers of all accounts.",
+        metavar="N",
+        type=click.IntRange(1),
+    )
+    allow_origin: str = setting(
+        "",
+        "Whose pages may follow events from browsers, beside those of this host: https://app.example,… or *.",
+        metavar="ORIGINS",
+        type=str,
+    )
+    max_followers: int = setting(
+        10_000, "How many may follow events at once; beyond that: 503.", metavar="N", type=click.IntRange(1)
+    )
+    follower_bytes: int = setting(
+        1 << 20,
+        "How many bytes of events may wait for one follower, before it has to catch up from the log.",
+        metavar="BYTES",
+        type=click.IntRange(64 << 10),
+    )
     log_level: str = setting(
         "info",
         "What to log, from this level up. Requests are logged at debug.",
@@ -72,6 +94,7 @@ class Config:
             raise Misconfigured("The URL of --database can't be used. Expected postgresql://user:password@host/name.")
         if self.redis is not None and (wrong := what_is_wrong(self.redis)):
             raise Misconfigured(f"The URL of --redis can't be used. {wrong} Expected {SUPPORTED}.")
+        Origins(self.allow_origin)
         _ = self.address
 
     @property

@@ -11,6 +11,8 @@ import trio
 
 from shared.embedded import Postgres, Redis, hold
 from shared.errors import Misconfigured
+from shared.feed import PART as FEED
+from shared.feed import Feed
 from shared.log import PART as LOG
 from shared.log import EventLog
 from shared.supervision import Health, after, supervise
@@ -58,19 +60,32 @@ async def _run(config: Config, stopping: trio.Event, task_status: trio.TaskStatu
             held.enter_context(hold(config.data_dir))
 
         database = Database(config.database or embedded[DATABASE].url)
+        redis_url = config.redis or embedded[LOG].url
         event_log = EventLog(
-            config.redis or embedded[LOG].url,
+            redis_url,
             config.host,
             keep=config.keep_events,
             expire=config.keep_seconds,
+            keep_index=config.keep_index,
             go_channel=config.go_channel,
+            on_damage=lambda text: log.warning("damaged log", found=text),
         )
+        feed = Feed(redis_url, event_log, follower_bytes=config.follower_bytes)
         accounts = Accounts(database, config.cache_size)
         publisher = Publisher(event_log, config.queue_size)
         rates = Rates(event_log)
-        database_health, log_health = Health(DATABASE, _report), Health(LOG, _report)
+        healths = [Health(part, _report) for part in (DATABASE, LOG, FEED)]
+        database_health, log_health, feed_health = healths
         app = create_app(
-            Tracking(accounts, publisher), accounts, rates, [database_health, log_health], max_data=config.max_data
+            Tracking(accounts, publisher),
+            accounts,
+            rates,
+            healths,
+            feed,
+            event_log,
+            max_data=config.max_data,
+            max_followers=config.max_followers,
+            allow_origin=config.allow_origin,
         )
         app.stopping = stopping
 
@@ -86,9 +101,10 @@ async def _run(config: Config, stopping: trio.Event, task_status: trio.TaskStatu
                 services.start_soon(supervise, database.run, database_health)
                 services.start_soon(supervise, after(database_health, accounts.run), Health("account changes", _report))
                 services.start_soon(supervise, event_log.run, log_health)
+                services.start_soon(supervise, feed.run, feed_health)
                 services.start_soon(supervise, publisher.run, Health("publisher", _report))
                 services.start_soon(supervise, rates.run, Health("rates", _report))
-                for health in (database_health, log_health):
+                for health in healths:
                     await health.wait_up()
                 ready = True
                 task_status.started([_url(listener) for listener in listeners])

@@ -13,7 +13,7 @@ import struct
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from typing import Any, cast
+from typing import Any, TypeVar, cast
 
 import h11
 import hypercorn.trio
@@ -41,7 +41,8 @@ UPGRADE = (
 
 
 class Services:
-    """Accounts, tracking and rates in one: account 7 exists. While `gate` is not set nothing is accepted."""
+    """All services in one: account 7 exists, the log is empty, followers get nothing. While `gate` is not set nothing
+    is accepted."""
 
     def __init__(self) -> None:
         self.gate = trio.Event()
@@ -50,7 +51,7 @@ class Services:
         self.cancelled = trio.Event()
         self.accepted: list[bytes] = []
 
-    async def accept(self, account: int, data: bytes) -> Appended:
+    async def accept(self, account: int, data: bytes, key: str = "") -> Appended:
         if account != 7:
             raise NoSuchAccount(account)
         self.waiting.set()
@@ -169,8 +170,15 @@ def tasks() -> int:
     return trio.lowlevel.current_statistics().tasks_living
 
 
+AnyServer = TypeVar("AnyServer", bound=Server)
+
+
 @asynccontextmanager
-async def serving(app: TrackerApp, services: Services) -> AsyncIterator[Server]:
+async def serving(
+    app: TrackerApp,
+    services: Services,
+    kind: type[AnyServer] = Server,  # type: ignore[assignment]
+) -> AsyncIterator[AnyServer]:
     listeners = await trio.open_tcp_listeners(0, host="127.0.0.1")
     finished = trio.Event()
 
@@ -180,7 +188,7 @@ async def serving(app: TrackerApp, services: Services) -> AsyncIterator[Server]:
 
     async with trio.open_nursery() as nursery:
         await nursery.start(serve)
-        yield Server(app, services, listeners[0].socket.getsockname()[1], finished)
+        yield kind(app, services, listeners[0].socket.getsockname()[1], finished)
         app.stopping.set()
 
 
@@ -189,7 +197,7 @@ async def served() -> AsyncIterator[Server]:
     """A server, which has to be well after the test and may have no task of a connection left."""
     services = Services()
     anything: Any = services
-    app = create_app(anything, anything, anything, [], max_data=64 * 1024)
+    app = create_app(anything, anything, anything, [], anything, anything, max_data=64 * 1024, max_followers=10)
     async with serving(app, services) as served:
         yield served
         if not app.stopping.is_set():

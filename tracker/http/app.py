@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 from collections.abc import Sequence
 from typing import Any, cast
 
@@ -15,9 +16,14 @@ from werkzeug.routing import MapAdapter
 from werkzeug.routing.exceptions import WebsocketMismatch
 
 from shared.errors import TrackerError, first_leaf
+from shared.frames import encode
 from shared.supervision import Health
 from tracker.accounts import Accounts
-from tracker.http import accounts_resource, event_resource, operations, problems, rate_resource
+from tracker.http import accounts_resource, event_resource, operations, problems, rate_resource, stream_resource
+from tracker.http.endings import LAST_WORDS, SPREAD, Ending
+from tracker.http.origin import Origins
+from tracker.http.sessions import Feed, Places
+from tracker.http.stream_resource import History
 from tracker.rates import Rates
 from tracker.tracking import Tracking
 
@@ -27,20 +33,31 @@ BODY_TIMEOUT = 10.0
 
 
 def create_app(
-    tracking: Tracking, accounts: Accounts, rates: Rates, healths: Sequence[Health], *, max_data: int
+    tracking: Tracking,
+    accounts: Accounts,
+    rates: Rates,
+    healths: Sequence[Health],
+    feed: Feed,
+    event_log: History,
+    *,
+    max_data: int,
+    max_followers: int,
+    allow_origin: str = "",
 ) -> TrackerApp:
-    """Make the application over services that someone else runs.
+    """Make the application over services that someone else runs. Raises Misconfigured for what is no origin.
 
     It is served without an ASGI lifespan: it starts nothing and owns no tasks, so `app.nursery`, whose failures
     nobody would see, does not exist.
     """
     app = TrackerApp(__name__, static_folder=None)
+    app.places = Places(max_followers)
     # White space and escapes make a body larger than the data in it; what counts is checked once that is known.
     app.config.update(MAX_CONTENT_LENGTH=4 * max_data, BODY_TIMEOUT=BODY_TIMEOUT)
     app.url_map.merge_slashes = False  # its redirect would be the one answer of ours in HTML
     app.before_request(_options_of_the_server)
     app.register_blueprint(rate_resource.blueprint(rates))
     app.register_blueprint(accounts_resource.blueprint(accounts))
+    app.register_blueprint(stream_resource.blueprint(feed, event_log, accounts, Origins(allow_origin), app.places))
     app.register_blueprint(event_resource.blueprint(tracking, max_data))
     app.register_blueprint(operations.blueprint(healths))
     app.after_request(_no_type_without_body)
@@ -86,23 +103,49 @@ def _respond(problem: problems.Problem) -> Response:
     return Response(problem.body(), problem.status, problem.headers())
 
 
-class _Websocket(TrioWebsocket):
-    accepted = False
+class Socket(TrioWebsocket):
+    """A WebSocket that the tracker ends once, with a code, and a last frame if frames are what flows on it."""
+
+    speaks_frames = False
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.accepted = False
+        self._ended = False
+        self._turn = trio.Lock()
 
     async def accept(self, *args: Any, **kwargs: Any) -> None:
         await super().accept(*args, **kwargs)
         self.accepted = True
 
+    async def send(self, data: Any) -> None:
+        """Send a message. After the end nothing is sent any more."""
+        async with self._turn:
+            if not self._ended:
+                await super().send(data)
+
+    async def end(self, ending: Ending) -> None:
+        """End it, after the message that is being sent. Does nothing if it has ended, or was never accepted."""
+        async with self._turn:
+            if self._ended or not self.accepted:
+                return
+            self._ended = True
+            if self.speaks_frames:
+                await super().send(encode(ending.bye).decode())
+            await self.close(ending.code, ending.words)
+
 
 class TrackerApp(QuartTrio):
     """Quart-Trio, where no error is lost in a group and a WebSocket ends with a code that tells why."""
 
-    websocket_class = _Websocket
+    websocket_class = Socket
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
+        self.places = Places(0)
+        """Those of streams."""
         self.stopping = trio.Event()
-        """Set when the server stops: WebSockets close with 1001."""
+        """Set when the server stops: streams end, WebSockets with 1001."""
 
     def create_url_adapter(self, request: Any) -> MapAdapter | None:
         """Match without the header Host, on which no route depends: a bad one makes Quart fail before any handler."""
@@ -136,16 +179,17 @@ class TrackerApp(QuartTrio):
     async def handle_websocket(self, websocket: Any) -> Any:
         """Run a WebSocket's handler. Quart closes with 1000 whatever happened: close before it does."""
         async with trio.open_nursery() as nursery:
-            nursery.start_soon(self._close_when_stopping, websocket, nursery.cancel_scope)
+            nursery.start_soon(self._end_when_stopping, websocket, nursery.cancel_scope)
             response = await super().handle_websocket(websocket)
-            if response is not None and websocket.accepted:
-                await websocket.close(1011, "internal error")
+            if response is not None:
+                await websocket.end(Ending.FAULT if response.status_code >= 500 else Ending.REFUSED)
             nursery.cancel_scope.cancel()
             return response
         return None
 
-    async def _close_when_stopping(self, websocket: Any, handler: trio.CancelScope) -> None:
+    async def _end_when_stopping(self, websocket: Any, handler: trio.CancelScope) -> None:
         await self.stopping.wait()
-        if websocket.accepted:
-            await websocket.close(1001, "the server stops")
+        await trio.sleep(random.uniform(0, SPREAD))
+        with trio.move_on_after(LAST_WORDS):
+            await websocket.end(Ending.SHUTDOWN)
         handler.cancel()

@@ -8,9 +8,10 @@ from typing import Any, cast
 
 import h11
 from hypercorn.events import Closed, Event, RawData
-from hypercorn.protocol.events import EndBody
+from hypercorn.protocol.events import EndBody, StreamClosed
 from hypercorn.protocol.h11 import H11Protocol, H11WSConnection
-from hypercorn.protocol.ws_stream import WSStream
+from hypercorn.protocol.ws_stream import ASGIWebsocketState, WSStream
+from wsproto.connection import ConnectionState
 
 from tracker.http.problems import problem
 
@@ -37,12 +38,24 @@ class Http1(H11Protocol):
     def __init__(self, *args: Any) -> None:
         super().__init__(*args)
         self._head = b""
+        self.streaming = False
+        """Whether the answer under way has no known length: it may have no end either."""
 
     async def handle(self, event: Event) -> None:
-        if isinstance(event, RawData) and isinstance(self.stream, WSStream) and not self.stream.handshake.accepted:
+        stream = self.stream
+        if not isinstance(event, RawData) or not isinstance(stream, WSStream):
+            await super().handle(event)
+        elif not stream.handshake.accepted:
             await self._refuse_early_data()
         else:
             await super().handle(event)
+            # hypercorn closed it, as a message was too large, and would tell the application only once the client
+            # has answered: which it may never do.
+            if (
+                stream.connection.state is ConnectionState.LOCAL_CLOSING
+                and stream.state is ASGIWebsocketState.CONNECTED
+            ):
+                await stream.send(StreamClosed(stream_id=stream.stream_id))
 
     async def _refuse_early_data(self) -> None:
         """Refuse a client that did not wait for its WebSocket. hypercorn's own refusal can meet the answer of the
@@ -65,7 +78,7 @@ class Http1(H11Protocol):
         elif not _TARGET.match(request.target):
             refusal = 400
         else:
-            await super()._create_stream(request)
+            await super()._create_stream(_uncompressed(request))
             if isinstance(self.stream, WSStream) and cast(H11WSConnection, self.connection).buffer:
                 await self._refuse_early_data()
             return
@@ -86,13 +99,14 @@ class Http1(H11Protocol):
                 headers.append(_CLOSE)
             reason = HTTPStatus(event.status_code).phrase
             event = h11.Response(status_code=event.status_code, headers=headers, reason=reason)
+            self.streaming = all(name != b"content-length" for name, _ in headers)
         try:
             data = self.connection.send(event)
         except h11.LocalProtocolError:
             if self.connection.their_state is not h11.ERROR:
                 raise
             return
-        if isinstance(event, h11.Response) and any(name == b"content-length" for name, _ in event.headers):
+        if isinstance(event, h11.Response) and not self.streaming:
             self._head = data
         else:
             self._head, data = b"", self._head + data
@@ -107,3 +121,13 @@ class Http1(H11Protocol):
         await self._send_h11_event(h11.Response(status_code=status_code, headers=headers))
         await self._send_h11_event(h11.Data(data=body))
         await self._send_h11_event(h11.EndOfMessage())
+
+
+def _uncompressed(request: h11.Request) -> h11.Request:
+    """The request without its offers for WebSockets to compress, which hypercorn would take: a follower would cost
+    300 KB more, each message as many compressions as it has followers, and 64 KiB of a client could become 64 MiB
+    before anyone asks how long its message is."""
+    if all(name != b"sec-websocket-extensions" for name, _ in request.headers):
+        return request
+    headers = [(name, value) for name, value in request.headers if name != b"sec-websocket-extensions"]
+    return h11.Request(method=request.method, target=request.target, headers=headers, http_version=request.http_version)

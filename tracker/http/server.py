@@ -9,6 +9,7 @@ takes the place of hypercorn's `TCPServer` and does those parts so that they wor
 from __future__ import annotations
 
 import math
+import socket
 from functools import partial
 from typing import Any
 
@@ -32,7 +33,15 @@ log = structlog.get_logger(__name__)
 IDLE_TIMEOUT = 75.0
 """How long a connection may wait for its next request, in seconds. A proxy must reuse its connections sooner."""
 SEND_TIMEOUT = 30.0
-"""How long a client may take to read what is sent to it in one piece."""
+"""How long a client may take to read what is sent to it in one piece. A follower that reads nothing for so long is cut
+off, and comes back with its last position."""
+VANISHED = 60.0
+"""After how many seconds without a sign of what was sent having arrived a client is given up. The system would try for
+a quarter of an hour."""
+PING_EVERY = 15.0
+"""WebSockets are pinged that often: proxies end connections that are silent for long."""
+MAX_MESSAGE = 64 * 1024
+"""The largest message that a client may send over a WebSocket."""
 LINGER = 2.0
 """How long to read on after the last answer: closing earlier could destroy it on its way to a client that still sends
 (RFC 9112, 9.6)."""
@@ -54,6 +63,8 @@ async def serve(
     config = Config()
     config.include_server_header = False
     config.h11_max_incomplete_size = MAX_HEAD
+    config.websocket_max_message_size = MAX_MESSAGE
+    config.websocket_ping_interval = PING_EVERY
     config.logger_class = _HypercornLog  # type: ignore[assignment]  # the part of it that the protocols call
     context = WorkerContext(None)
     connections: set[_Connection] = set()
@@ -102,10 +113,11 @@ class _Connection:
 
     async def run(self) -> None:
         """Serve the connection until either side ends it."""
-        socket = self._stream.socket
+        accepted = self._stream.socket
         try:
-            client = parse_socket_addr(socket.family, socket.getpeername())
-            server = parse_socket_addr(socket.family, socket.getsockname())
+            _notice_vanished(accepted)
+            client = parse_socket_addr(accepted.family, accepted.getpeername())
+            server = parse_socket_addr(accepted.family, accepted.getsockname())
             # Cancelled at the end, because hypercorn does not tell a WebSocket that it refused by itself.
             with trio.CancelScope() as serving:
                 async with TaskGroup() as tasks:
@@ -141,7 +153,7 @@ class _Connection:
             # before it decided not to take another one.
             with trio.CancelScope() as self._handling:
                 await self._protocol.handle(RawData(data))
-        if self._half_closed and self._answering:
+        if self._half_closed and self._answering and not self._streaming:
             with trio.move_on_after(GRACE) as self._handling:  # left when the answer is sent, or can't be
                 await self._protocol.handle(RawData(b""))
                 await trio.sleep_forever()
@@ -153,6 +165,12 @@ class _Connection:
         connection = self._protocol.protocol.connection
         whole = isinstance(connection, h11.Connection) and connection.their_state in (h11.DONE, h11.MUST_CLOSE)
         return whole and not self._idle and not self._closing
+
+    @property
+    def _streaming(self) -> bool:
+        """Whether an answer is under way that may have no end: to whom shall it go, when its client has left?"""
+        protocol = self._protocol.protocol
+        return isinstance(protocol, Http1) and protocol.streaming
 
     async def _next_bytes(self) -> bytes:
         """What came, or nothing at the end of the connection or of its time."""
@@ -211,6 +229,12 @@ class _Connection:
                     await trio.aclose_forcefully(self._stream)
         if not sent:
             await self._protocol.handle(Closed())
+
+
+def _notice_vanished(accepted: trio.socket.SocketType) -> None:
+    # Linux has it. Elsewhere the connection lasts until the system stops sending again what nobody acknowledges.
+    if hasattr(socket, "TCP_USER_TIMEOUT"):
+        accepted.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, int(VANISHED * 1000))
 
 
 class _HypercornLog:

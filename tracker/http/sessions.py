@@ -1,0 +1,301 @@
+"""Streams under way: frames from a follower to a client, for as long as both are there.
+
+A WebSocket gets its keepalive (pings) from hypercorn, and its end from the application (`app.py`); the bodies of server
+sent events and NDJSON see to both themselves.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import random
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from contextlib import AbstractAsyncContextManager
+from math import inf
+from types import TracebackType
+from typing import Any, Protocol
+
+import msgspec
+import structlog
+import trio
+from quart.wrappers.response import ResponseBody
+
+from shared import frames
+from shared.errors import NoSuchAccount, Refused, Unavailable
+from shared.events import LARGEST_ID
+from shared.frames import Error, EventFrame, Frame, Ready
+from shared.position import Since
+from tracker.http.endings import LAST_WORDS, SPREAD, Ending
+from tracker.http.stream_query import MAX_ACCOUNTS, TOO_MANY, Kind
+
+log = structlog.get_logger(__name__)
+
+KEEPALIVE = 15.0
+"""After how many quiet seconds a stream says that it is there: proxies end connections that are silent for long, and
+only who writes notices that the other side is gone."""
+RETRY = b"retry: 2000\n\n"
+"""How long a browser waits before it comes back, in ms; its own default may be next to nothing."""
+PATIENCE = 20
+"""How many messages of a client are taken in a row …"""
+PACE = 0.1
+"""… before there is this much time between them, in seconds."""
+
+
+class Follower(Protocol):
+    """What is used of `shared.feed.Follower`."""
+
+    async def receive(self) -> list[Frame]: ...
+    def follow(self, accounts: Iterable[int]) -> None: ...
+    def unfollow(self, accounts: Iterable[int]) -> None: ...
+
+
+class Feed(Protocol):
+    """What is used of `shared.feed.Feed`."""
+
+    def follow(
+        self, accounts: Iterable[int] | None, since: Since | None = None
+    ) -> AbstractAsyncContextManager[Follower]: ...
+
+
+class Existing(Protocol):
+    """What is used of `tracker.accounts.Accounts`."""
+
+    async def existing(self, account_ids: Collection[int]) -> set[int]: ...
+
+
+class Places:
+    """A bound for the streams of this process."""
+
+    def __init__(self, limit: int) -> None:
+        self._limit = limit
+        self.taken = 0
+
+    @property
+    def full(self) -> bool:
+        return self.taken >= self._limit
+
+    @contextlib.contextmanager
+    def take(self) -> Iterator[None]:
+        """Hold a place."""
+        self.taken += 1
+        try:
+            yield
+        finally:
+            self.taken -= 1
+
+
+async def sort_out(wanted: Collection[int], accounts: Existing) -> tuple[set[int], list[Error]]:
+    """Return which of these accounts there are, and what to say of the others.
+
+    With the database away, all of them: who follows an account that does not exist hears nothing, that is all.
+    """
+    try:
+        found = await accounts.existing(wanted)
+    except Unavailable:
+        found = {account for account in wanted if account <= LARGEST_ID}
+    missing = sorted(set(wanted) - found)
+    return found, [Error(account_id=account, detail=str(NoSuchAccount(account))) for account in missing]
+
+
+def _line(frame: Frame) -> bytes:
+    """A frame on one line, whatever JSON it is: between tokens an end of line is but white space, and in a string there
+    can't be one."""
+    line = frames.encode(frame)
+    return line.replace(b"\r", b" ").replace(b"\n", b" ") if b"\n" in line or b"\r" in line else line
+
+
+def ndjson(batch: Sequence[Frame]) -> bytes:
+    return b"".join([_line(frame) + b"\n" for frame in batch])
+
+
+def sse(batch: Sequence[Frame]) -> bytes:
+    return b"".join(map(_server_sent_event, batch))
+
+
+def _server_sent_event(frame: Frame) -> bytes:
+    if isinstance(frame, EventFrame):
+        return b"id: %b\ndata: %b\n\n" % (frame.position.encode(), _line(frame))
+    name: str = frame.__struct_config__.tag  # type: ignore[assignment]
+    at = f"id: {frame.position}\n" if isinstance(frame, Ready) else ""
+    return f"{at}event: {name}\ndata: ".encode() + _line(frame) + b"\n\n"
+
+
+def text(batch: Sequence[Frame]) -> str:
+    """Frames as one message of a WebSocket."""
+    return b"\n".join(map(_line, batch)).decode(errors="replace")
+
+
+class StreamBody(ResponseBody):
+    """The body of a stream over HTTP, which ends when the tracker does."""
+
+    def __init__(
+        self,
+        kind: Kind,
+        follow: Callable[[], AbstractAsyncContextManager[Follower]],
+        first: Sequence[Frame],
+        places: Places,
+        stopping: trio.Event,
+    ) -> None:
+        """`first` goes out before anything else."""
+        self._encode = sse if kind is Kind.SSE else ndjson
+        self._keepalive = b":\n\n" if kind is Kind.SSE else b"\n"
+        self._next = (RETRY if kind is Kind.SSE else b"") + self._encode(first)
+        self._follow = follow
+        self._places = places
+        self._stopping = stopping
+        self._follower: Follower | None = None
+        self._entered = trio.Event()
+        self._waiting = trio.CancelScope()
+        self._ending: Ending | None = None
+        self._over = False
+
+    async def __aenter__(self) -> StreamBody:
+        # Quart leaves what it entered, in the same task: the nursery is around all that it sends in between.
+        self._manager = trio.open_nursery()
+        self._nursery = await self._manager.__aenter__()
+        if self._places.full:  # others came between the answer's head and its body
+            self._end(Ending.OVERLOADED)
+        else:
+            self._nursery.start_soon(self._hold)
+            self._nursery.start_soon(self._end_when_stopping)
+        return self
+
+    async def __aexit__(  # type: ignore[override]
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> bool | None:
+        self._nursery.cancel_scope.cancel()
+        return await self._manager.__aexit__(kind, error, traceback)
+
+    def __aiter__(self) -> StreamBody:
+        return self
+
+    async def __anext__(self) -> bytes:
+        if self._next:
+            first, self._next = self._next, b""
+            return first
+        if self._over:
+            raise StopAsyncIteration
+        if self._ending is None:
+            try:
+                with trio.CancelScope(deadline=trio.current_time() + KEEPALIVE) as self._waiting:
+                    if self._follower is None:
+                        await self._entered.wait()
+                        assert self._follower is not None
+                    return self._encode(await self._follower.receive())
+            except Exception as error:
+                self._fail(error)
+        if self._ending is None:
+            return self._keepalive
+        self._over = True
+        last, self._next = self._next, b""
+        return last + self._encode([self._ending.bye])
+
+    async def _hold(self) -> None:
+        """Be the follower's owner: to begin takes as long as the log is away, while the client gets its keepalives."""
+        try:
+            with self._places.take():
+                async with self._follow() as self._follower:
+                    self._entered.set()
+                    await trio.sleep_forever()
+        except Exception as error:
+            self._fail(error)
+
+    async def _end_when_stopping(self) -> None:
+        await self._stopping.wait()
+        await trio.sleep(random.uniform(0, SPREAD))
+        self._end(Ending.SHUTDOWN)
+        self._nursery.cancel_scope.deadline = trio.current_time() + LAST_WORDS
+
+    def _fail(self, error: Exception) -> None:
+        if isinstance(error, Refused):
+            self._next = self._encode([Error(detail=str(error))])
+            self._end(Ending.REFUSED)
+        else:
+            log.error("stream failed", exc_info=error)
+            self._end(Ending.FAULT)
+
+    def _end(self, ending: Ending) -> None:
+        if self._ending is None:
+            self._ending = ending
+            self._waiting.cancel()
+
+
+class FrameSocket(Protocol):
+    """What is used of a WebSocket."""
+
+    async def send(self, data: str) -> None: ...
+    async def receive(self) -> Any: ...
+
+
+async def converse(
+    websocket: FrameSocket,
+    follow: Callable[[], AbstractAsyncContextManager[Follower]],
+    following: set[int] | None,
+    first: Sequence[Frame],
+    accounts: Existing,
+) -> None:
+    """Send a WebSocket its frames, and do what it asks for, until it ends. `following` is None for all accounts."""
+    if first:
+        await websocket.send(text(first))
+    async with follow() as follower, trio.open_nursery() as nursery:
+        nursery.start_soon(_obey, websocket, follower, following, accounts)
+        while True:
+            await websocket.send(text(await follower.receive()))
+
+
+class _Wish(msgspec.Struct, frozen=True, forbid_unknown_fields=True, rename="pascal"):
+    """What a client may say."""
+
+    follow: list[int] = []
+    unfollow: list[int] = []
+
+
+_wish = msgspec.json.Decoder(_Wish)
+_EXPECTED = 'expected {"Follow":[4,5]}, {"Unfollow":[4]} or both in one object, with account IDs, numbers from 1 up'
+
+
+async def _obey(websocket: FrameSocket, follower: Follower, following: set[int] | None, accounts: Existing) -> None:
+    """Take a client's messages, slowly if they are many: what is not read yet is the client's to keep."""
+    ahead = -inf
+    while True:
+        message = await websocket.receive()
+        now = trio.current_time()
+        ahead = max(ahead, now - PATIENCE * PACE) + PACE
+        await trio.sleep(max(0.0, ahead - now))
+        try:
+            said = await _fulfil(_parse(message), follower, following, accounts)
+        except Refused as refusal:
+            said = [Error(detail=str(refusal))]
+        if said:
+            await websocket.send(text(said))
+
+
+def _parse(message: Any) -> _Wish:
+    if not isinstance(message, str):
+        raise Refused(f"This is a binary message: {_EXPECTED}, as text.")
+    try:
+        wish = _wish.decode(message.encode(errors="replace"))
+    except (msgspec.DecodeError, RecursionError) as error:
+        raise Refused(f"Not understood ({error}): {_EXPECTED}.") from None
+    if not wish.follow and not wish.unfollow:
+        raise Refused(f"There is no account in it: {_EXPECTED}.")
+    if bad := [account for account in (*wish.follow, *wish.unfollow) if account < 1]:
+        raise Refused(f"{bad[0]} is no account ID: {_EXPECTED}.")
+    return wish
+
+
+async def _fulfil(wish: _Wish, follower: Follower, following: set[int] | None, accounts: Existing) -> Sequence[Frame]:
+    """Change what is followed; return what there is to say of it."""
+    if following is None:
+        raise Refused("This stream follows all accounts, once and for all: expected no Follow or Unfollow on it.")
+    wanted = (following - set(wish.unfollow)) | set(wish.follow)
+    if len(wanted) > MAX_ACCOUNTS:
+        raise Refused(f"That would be {len(wanted)} accounts. {TOO_MANY}")
+    found, errors = await sort_out(wanted - following, accounts)
+    gone = following - wanted
+    if gone:
+        follower.unfollow(gone)
+    if wish.follow:
+        follower.follow(found)
+    following -= gone
+    following |= found
+    return errors
