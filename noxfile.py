@@ -1,4 +1,4 @@
-"""What is checked, and how: `nox -s tests`, `nox -s lint`, `nox -s types`."""
+"""What is checked, and how: `nox -s tests`, `nox -s lint`, `nox -s types`; and `nox -s faults`, which takes minutes."""
 
 import nox
 
@@ -29,3 +29,10 @@ def types(session: nox.Session) -> None:
     """mypy --strict over the three packages."""
     session.install("-e", ".[dev]")
     session.run("mypy")
+
+
+@nox.session
+def faults(session: nox.Session) -> None:
+    """Break one thing after the other under load, and count what was lost: `nox -s faults -- --help`."""
+    session.install("-e", ".[dev]")
+    session.run("python", "-m", "tests.faults", *session.posargs)

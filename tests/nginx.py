@@ -11,6 +11,7 @@ import subprocess
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
+from typing import BinaryIO
 
 import pytest
 import trio
@@ -97,8 +98,8 @@ def render(variables: dict[str, str]) -> str:
 class Balancer:
     """An nginx before trackers at one port of several addresses, found by `names`, which runs beside it."""
 
-    def __init__(self, program: str, directory: Path, addresses: list[str]) -> None:
-        """`directory`, short-lived, gets its configuration."""
+    def __init__(self, program: str, directory: Path, addresses: list[str], *, log: BinaryIO | None = None) -> None:
+        """`directory`, short-lived, gets its configuration; `log` what it says, which else goes to our stderr."""
         self.names = Names(addresses)
         self.port = free_port()
         self.tracker_port = free_port()
@@ -106,6 +107,7 @@ class Balancer:
         self._once_port = free_port()
         self._program = program
         self._directory = directory
+        self._log = log
 
     async def run(self, *, task_status: trio.TaskStatus[trio.Process]) -> None:
         """Run nginx until it ends or this is cancelled; started when it listens. `names` must run already."""
@@ -116,7 +118,8 @@ class Balancer:
         tested = await trio.run_process([*command, "-t", "-g", own], capture_stderr=True, check=False)
         assert tested.returncode == 0, tested.stderr.decode()
         async with trio.open_nursery() as nursery:
-            run = partial(trio.run_process, [*command, "-g", f"daemon off; {own}"], check=False, start_new_session=True)
+            command += ["-g", f"daemon off; {own}"]
+            run = partial(trio.run_process, command, stderr=self._log, check=False, start_new_session=True)
             process: trio.Process = await nursery.start(run)
             with trio.fail_after(10):
                 await self._until_it_listens()

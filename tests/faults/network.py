@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import socket
 import struct
+from functools import partial
 from pathlib import Path
 
 import trio
@@ -46,7 +47,7 @@ class Link:
 
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         async with trio.open_nursery() as nursery:
-            [listener] = await nursery.start(trio.serve_tcp, self._serve, self.port, host="127.0.0.1")
+            [listener] = await nursery.start(partial(trio.serve_tcp, self._serve, 0, host="127.0.0.1"))
             self.port = listener.socket.getsockname()[1]
             task_status.started()
 

@@ -13,6 +13,7 @@ from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from functools import partial
 from pathlib import Path
+from typing import BinaryIO
 
 import httpx
 import trio
@@ -85,14 +86,17 @@ async def _kill(process: trio.Process) -> None:
 class World:
     """Everything, once `start()` has returned, and the handles to break it with."""
 
-    def __init__(self, nursery: trio.Nursery, directory: Path, *, linked: bool) -> None:
-        """`linked`: whether everyone's way to Redis is a Link, each their own; else it is the Unix socket."""
+    def __init__(self, nursery: trio.Nursery, directory: Path, log: BinaryIO, *, linked: bool) -> None:
+        """`linked`: whether everyone's way to Redis is a Link, each their own; else it is the Unix socket.
+
+        `log` gets what nginx says.
+        """
         self.nursery = nursery
         self.directory = directory
         self._redis_socket = directory / "redis.sock"
         self.postgres = Fragile(Postgres(directory), directory / "postgresql" / ".s.PGSQL.5432", nursery)
         self.redis = Fragile(Redis(directory), self._redis_socket, nursery)
-        self.balancer = Balancer(find_nginx(), directory, list(ADDRESSES))
+        self.balancer = Balancer(find_nginx(), directory, list(ADDRESSES), log=log)
         self.links: dict[str, Link] = {}
         self.trackers: list[Program] = []
         self._linked = linked
@@ -165,9 +169,9 @@ class World:
 @asynccontextmanager
 async def open_world(*, linked: bool = False) -> AsyncIterator[World]:
     """A running world; nothing is left of it after."""
-    with tempfile.TemporaryDirectory(prefix="tt-", dir="/tmp") as name:
+    with tempfile.TemporaryDirectory(prefix="tt-", dir="/tmp") as name, (Path(name) / "nginx.log").open("ab") as log:
         async with trio.open_nursery() as nursery:
-            world = World(nursery, Path(name), linked=linked)
+            world = World(nursery, Path(name), log, linked=linked)
             try:
                 await world.start()
                 yield world

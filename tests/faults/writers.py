@@ -65,7 +65,7 @@ class Writers:
             data = f"plain-{writer}-{number}"
             sent = self.sent[data] = Sent(ACCOUNTS[(writer + number) % len(ACCOUNTS)])
             await self.put(client, sent, data, {})
-            await trio.sleep(PAUSE)
+            await trio.sleep(PAUSE if sent.outcome == "accepted" else RETRY_PAUSE)
 
     async def _write_until_accepted(self, client: httpx.AsyncClient, writer: int) -> None:
         for number in count():
