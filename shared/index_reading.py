@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Mapping
 from dataclasses import replace
-from itertools import groupby
-from operator import itemgetter
 
 from shared.frames import EventFrame, Gap
 from shared.reading import (
@@ -59,31 +57,39 @@ class IndexReading(Reading):
         if (fitting := self.fitting(frames)) < len(frames):
             frames = frames[:fitting]
             number = number_of(frames[-1])
-        missing = [(account, seq) for at, account, seq in wanted if at <= number and (at, account) not in lines]
+        told = self.cursor.seqs
+        missing: dict[int, list[int]] = {}
+        for at, account, seq in wanted:
+            if at <= number and (at, account) not in lines and seq > told.get(account, 0):
+                missing.setdefault(account, []).append(seq)
         gaps = await self._gaps_of(missing)
-        return Page([*gaps, *frames], Cursor(self.last._replace(number=number)), self.last.number - number)
+        newly_told = {gap.account_id: gap.to_seq for gap in gaps if gap.account_id and gap.to_seq}
+        cursor = Cursor(self.last._replace(number=number), {**told, **newly_told})
+        return Page([*gaps, *frames], cursor, self.last.number - number)
 
-    async def _gaps_of(self, missing: Iterable[tuple[int, int]]) -> list[Gap]:
-        """The gaps that single events make, neighbours joined."""
+    async def _gaps_of(self, missing: Mapping[int, list[int]]) -> list[Gap]:
+        """What to tell of events that their streams do not have: whatever is gone there, if it is gone in front."""
+        firsts = await self.pipeline(missing, lambda pipe, account: pipe.xrange(stream(account), count=1))
         gaps: list[Gap] = []
-        by_account = {
-            account: sorted(seq for _, seq in found) for account, found in groupby(sorted(missing), itemgetter(0))
-        }
-        alive = await self.pipeline(by_account, lambda pipe, account: pipe.exists(stream(account)), default=0)
-        for account, seqs in by_account.items():
-            reason = "trimmed" if alive[account] else "expired"
-            begin = 0
-            for i in range(1, len(seqs) + 1):
-                if i == len(seqs) or seqs[i] != seqs[i - 1] + 1:
-                    gaps += gap(account, seqs[begin], seqs[i - 1], reason)
-                    begin = i
+        for account, seqs in missing.items():
+            first = self.parse(account, firsts[account][0]) if firsts[account] else None
+            if not firsts[account]:
+                gaps += gap(account, seqs[0], seqs[-1], "expired")
+            elif first and seqs[0] < first.frame.seq:
+                gaps += gap(account, seqs[0], first.frame.seq - 1, "expired" if first.expired else "trimmed")
+            else:
+                gaps += [lone for seq in seqs for lone in gap(account, seq, seq, "damaged")]
         return gaps
 
     async def _before_index(self, reaches: Number) -> Page:
-        """Tell what is gone for a follower of all that comes from before the index: some accounts at a time.
+        """Tell what is gone for a follower of all that comes from before the index: some accounts at a time. Who wants
+        all from the start on is just told that the start is gone.
 
         The events that their streams still have from that time are gone for it too: their order is no longer known.
         """
+        if self.after == 0:  # it asked for all there is
+            frames: list[EventFrame | Gap] = [Gap(reason="trimmed")]
+            return Page(frames, Cursor(self.last._replace(number=reaches - 1)), self.last.number - reaches + 1)
         scan, until = self.cursor.scan or (0, reaches)
         scan, found = await ask(self.client.hscan(LAST, scan, count=_SCAN_PAGE))
         changed = {
@@ -95,7 +101,7 @@ class IndexReading(Reading):
             changed, lambda pipe, account: pipe.xrange(stream(account), min=str(self.after + 1), count=1)
         )
         kept = await self.pipeline(changed, lambda pipe, account: pipe.xrange(stream(account), min=str(until), count=1))
-        frames: list[EventFrame | Gap] = []
+        frames = []
         for account, (number, seq) in changed.items():
             first = self.parse(account, firsts[account][0]) if firsts[account] else None
             keeps = self.parse(account, kept[account][0]) if kept[account] else None

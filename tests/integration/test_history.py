@@ -15,9 +15,9 @@ import trio
 
 from shared import events
 from shared.frames import EventFrame, Gap
-from shared.reading import Cursor
 from shared.log import EventLog
 from shared.position import START, Position
+from shared.reading import Cursor
 
 KEEP = 10
 batches = count(1)
@@ -134,6 +134,16 @@ async def test_what_was_trimmed_is_told_exactly(log: EventLog) -> None:
     ]
 
 
+@pytest.mark.parametrize("limit", [2, 500])
+async def test_followers_of_all_hear_of_a_gap_once(log: EventLog, limit: int) -> None:
+    await append(log, *[7, 8] * 20)
+    found = await read_all(log, None, START, limit=limit)
+    assert [item for item in found if len(item) == 4] == [(7, 1, 10, "trimmed"), (8, 1, 10, "trimmed")]
+    assert [item for item in found if len(item) == 2] == [
+        item for seq in range(11, 21) for item in ((7, seq), (8, seq))
+    ]
+
+
 async def test_an_account_that_expired(log: EventLog, store: Any) -> None:
     await append(log, 7, 7, 8, 7)  # 1 2 3 4
     newest = await log.begin(None, None)
@@ -164,6 +174,7 @@ async def test_followers_of_all_from_before_the_index(log: EventLog, store: Any)
     found = await read_all(log, None, position(newest, 10))
     assert sorted(found[:2]) == [(7, 6, 10, "trimmed"), (8, 6, 10, "trimmed")]
     assert found[2:] == [(7, 11), (8, 11), (7, 12), (8, 12), (9, 1), (9, 2), (7, 13)]
+    assert (await read_all(log, None, START))[:2] == [(None, None, None, "trimmed"), (7, 11)]
     store.delete("{events:0}:index")
     assert sorted(await read_all(log, None, position(newest, 24))) == [(7, 13, 13, "trimmed"), (9, 1, 2, "trimmed")]
 
@@ -235,7 +246,7 @@ async def test_a_key_that_is_no_stream(log: EventLog, store: Any) -> None:
     await append(log, 7, 8)
     store.set("{events:0}:7", "no stream")
     assert await read_all(log, [7, 8], START) == [(7, 1, 1, "expired"), (8, 1)]
-    assert await read_all(log, None, START) == [(7, 1, 1, "trimmed"), (8, 1)]
+    assert await read_all(log, None, START) == [(7, 1, 1, "expired"), (8, 1)]
     store.hset("{events:0}:last", "8", "junk")
     await read_all(log, [7, 8], START)
 

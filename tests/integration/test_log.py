@@ -18,7 +18,6 @@ from shared.events import Draft
 from shared.log import Appended, EventLog
 from tests.integration.fragile import fragile_servers
 
-
 NOW = 1_612_632_930_000_123_999
 batches = count(1)
 

@@ -14,8 +14,8 @@ import trio.testing
 from shared.errors import Misconfigured, Unavailable
 from shared.feed import PING_EVERY, Feed
 from shared.frames import EventFrame, Ready
-from shared.reading import Cursor, Page
 from shared.position import Position, Since
+from shared.reading import Cursor, Page
 from shared.supervision import Health, supervise
 
 
