@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import random
 import socket
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -24,7 +25,7 @@ from tests.integration import test_http_server
 from tests.integration.stand_ins import EPOCH, Accounts, Feed, History, event
 from tests.integration.test_http_server import UPGRADE, Server, Services, hard_close, websocket
 from tracker.http import app as app_module
-from tracker.http import endings, server, sessions
+from tracker.http import conversation, endings, server, sessions
 from tracker.http.app import create_app
 
 KINDS = ["text/event-stream", "application/x-ndjson"]
@@ -464,7 +465,7 @@ NO_WISH = {
 async def test_what_is_not_understood_is_said_and_the_stream_goes_on(
     tracked: Tracker, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(sessions, "PACE", 0.0)
+    monkeypatch.setattr(conversation, "PACE", 0.0)
     async with tracked.websocket("account=2000") as client:
         await client.frames(1)
         for message, said in NO_WISH.items():
@@ -537,9 +538,9 @@ async def test_no_websocket_is_compressed(tracked: Tracker) -> None:
 # Whose pages
 
 
-def upgrade(**headers: str) -> bytes:
+def upgrade(query: str = "account=7", **headers: str) -> bytes:
     lines = "".join(f"{name}: {value}\r\n" for name, value in headers.items())
-    return (UPGRADE % b"/events?account=7")[:-2] + lines.encode() + b"\r\n"
+    return (UPGRADE % f"/events?{query}".encode())[:-2] + lines.encode() + b"\r\n"
 
 
 @pytest.mark.parametrize("origin", ["http://t", "https://t", "http://T:80"])
@@ -715,6 +716,55 @@ async def test_a_client_that_leaves_leaves_no_follower(
     await tracked.feed.has(0)
 
 
+MASK = bytes(4)
+NO_WEBSOCKET = {
+    "random": random.Random(1).randbytes(4000),
+    "no-mask": b"\x81\x05hello",
+    "reserved-opcode": b"\x83\x80" + MASK,
+    "reserved-bit": b"\xc1\x80" + MASK,
+    "fragmented-ping": b"\x09\x80" + MASK,
+    "long-ping": b"\x89\xfe\x00\x7e" + MASK + b"x" * 126,
+    "continues-nothing": b"\x80\x81" + MASK + b"x",
+    "no-utf-8": b"\x81\x82" + MASK + b"\xff\xfe",
+    "half-a-character": b"\x01\x81" + MASK + b"\xc3" + b"\x80\x81" + MASK + b"x",
+    "close-1": b"\x88\x81" + MASK + b"x",
+    "close-with-no-code": b"\x88\x82" + MASK + b"\x00\x01",
+    "close-twice": (b"\x88\x82" + MASK + b"\x03\xe8") * 2,
+    "close-and-more": b"\x88\x80" + MASK + b"\x81\x81" + MASK + b"x",
+    "length-of-2-to-63": b"\x81\xff\x7f" + b"\xff" * 7 + MASK + b"x" * 70_000,
+}
+
+
+@pytest.mark.parametrize("sent", NO_WEBSOCKET.values(), ids=NO_WEBSOCKET)
+async def test_bytes_that_are_no_websocket_end_that_one_alone(tracked: Tracker, sent: bytes) -> None:
+    with structlog.testing.capture_logs() as logged:
+        async with tracked.websocket("account=7") as other:
+            await other.frames(1)
+            async with tracked.wire() as wire:
+                assert (await wire.ask(upgrade())).status == 101
+                await tracked.feed.has(2)
+                await wire.send(sent)
+                await tracked.feed.has(1)
+                await wire.ended()
+            tracked.feed.publish(event(1))
+            assert [frame["Seq"] for frame in await other.frames(1)] == [1]
+    assert [entry for entry in logged if entry["log_level"] != "debug"] == []
+
+
+async def test_a_flood_ends_with_its_client(tracked: Tracker, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(server, "PING_EVERY", 0.05)
+    async with tracker() as served:
+        for how in ("reset", "end"):
+            async with served.wire() as wire:
+                assert (await wire.ask(upgrade())).status == 101
+                await served.feed.has(1)
+                message = b'{"Follow":[4]}'
+                await wire.send((b"\x81" + bytes([0x80 | len(message)]) + MASK + message) * 3000)
+                if how == "reset":
+                    hard_close(wire.stream)
+            await served.feed.has(0)
+
+
 async def test_a_client_whose_connection_is_stuck_is_noticed_by_the_next_write(
     tracked: Tracker, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -741,17 +791,17 @@ async def test_a_client_that_the_network_lost_is_given_up(tracked: Tracker, monk
 
 async def test_no_follower_delays_another(tracked: Tracker) -> None:
     number = 300
-    data = b'"%b"' % (b"x" * 20_000)
+    large = b'"%b"' % (b"x" * 60_000)
     done: list[list[int]] = []
 
     async def read(kind: int) -> None:
         seqs: list[int] = []
         if kind == 2:
-            async with tracked.websocket("account=all") as client:
+            async with tracked.websocket("account=7") as client:
                 while len(seqs) < number:
                     seqs += [frame["Seq"] for frame in await client.frames(1) if "Seq" in frame]
         else:
-            async with tracked.stream("account=all", KINDS[kind]) as stream:
+            async with tracked.stream("account=7", KINDS[kind]) as stream:
                 while len(seqs) < number:
                     found: list[dict[str, Any]] = []
                     await stream._take(found)
@@ -762,16 +812,16 @@ async def test_no_follower_delays_another(tracked: Tracker) -> None:
         async with AsyncExitStack() as stack, trio.open_nursery() as nursery:
             for place in range(20):
                 wire = await stack.enter_async_context(tracked.wire(receive_buffer=4096))
-                request = upgrade() if place % 3 == 2 else STREAM % (b"account=7", KINDS[place % 3].encode())
+                request = upgrade("account=8") if place % 3 == 2 else STREAM % (b"account=8", KINDS[place % 3].encode())
                 await wire.send(request)
             for place in range(180):
                 nursery.start_soon(read, place % 3)
             await tracked.feed.has(200)
             for seq in range(1, number + 1):
-                tracked.feed.publish(event(seq, data=data if seq % 10 == 0 else b'"x"'))
+                tracked.feed.publish(event(seq), event(seq, 8, large))
                 if seq % 10 == 0:
                     await trio.sleep(0.01)
             while len(done) < 180:
                 await trio.sleep(0.05)
-            assert len(tracked.feed.followers) >= 20
+            assert all(follower.waiting for follower in tracked.feed.followers if follower.accounts == {8})
     assert done == [list(range(1, number + 1))] * 180

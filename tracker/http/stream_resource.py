@@ -21,9 +21,10 @@ from shared.frames import Error, EventFrame
 from shared.position import START, Position, Since
 from shared.reading import Cursor, Page
 from tracker.http import stream_query
+from tracker.http.conversation import converse
 from tracker.http.endings import Ending
 from tracker.http.origin import Origins
-from tracker.http.sessions import Existing, Feed, Places, StreamBody, converse, sort_out
+from tracker.http.sessions import Existing, Feed, Places, StreamBody, sort_out
 from tracker.http.stream_query import Kind, Query
 
 LONGEST_LINK = 3000
