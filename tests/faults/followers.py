@@ -8,6 +8,7 @@ import signal
 from abc import ABC, abstractmethod
 from collections.abc import AsyncIterator
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import httpx
 import trio
@@ -106,13 +107,18 @@ class SSE(Follower):
 
 class WebSocket(Follower):
     async def _follow(self) -> None:
-        url = f"{self._url.replace('http', 'ws')}/events?{self._query(self.record.position)}"
-        async with trio_websocket.open_websocket_url(url, disconnect_timeout=1) as websocket:
-            while True:
-                with trio.fail_after(QUIET):
-                    message = await websocket.get_message()
-                for line in message.encode().splitlines():
-                    self.record.line(line)
+        parts = urlsplit(self._url)
+        resource = f"/events?{self._query(self.record.position)}"
+        # Not open_websocket_url(): it leaves the connection open if the handshake fails (trio-websocket 0.12).
+        async with await trio.open_tcp_stream(parts.hostname, parts.port) as stream, trio.open_nursery() as nursery:
+            with contextlib.suppress(*_ENDS):
+                websocket = await trio_websocket.wrap_client_stream(nursery, stream, parts.netloc, resource)
+                while True:
+                    with trio.fail_after(QUIET):
+                        message = await websocket.get_message()
+                    for line in message.encode().splitlines():
+                        self.record.line(line)
+            nursery.cancel_scope.cancel()
 
 
 class Poller(Follower):

@@ -74,7 +74,7 @@ def _judge_log(log: list[Seen], verdict: Verdict) -> None:
 
 
 def _judge_answers(log: list[Seen], writers: Writers, verdict: Verdict, *, emptied: bool) -> None:
-    logged = {seen.name: seen for seen in log}
+    logged = {seen.name: seen for seen in reversed(log)}
     epoch = log[0].place.epoch if log else None
     for name, sent in writers.sent.items():
         found = logged.get(name)
@@ -96,7 +96,7 @@ def _judge_answers(log: list[Seen], writers: Writers, verdict: Verdict, *, empti
 
 
 def _judge_order(record: Record, verdict: Verdict) -> None:
-    """Positions ascend, Seqs count, an epoch that is over does not come back."""
+    """Positions ascend, Seqs ascend, an epoch that is over does not come back."""
     shown: dict[str, dict[int, Seen]] = {}
     seqs: Counter[tuple[str, int]] = Counter()
     newest: Seen | None = None
@@ -109,15 +109,13 @@ def _judge_order(record: Record, verdict: Verdict) -> None:
             else:
                 verdict.doubled.append(f"shown to {record.name} twice, after {seen.at - first.at:.3f} s: {seen}")
             continue
+        last = seqs[epoch, seen.account]
         if newest and (number < newest.place.number if epoch == newest.place.epoch else of_epoch):
             verdict.disordered.append(f"shown to {record.name}: {seen} after {newest}")
-        of_epoch[number] = newest = seen
-        last = seqs[epoch, seen.account]
-        if seen.seq <= last:
+        elif seen.seq <= last:
             verdict.disordered.append(f"shown to {record.name}: {seen} after Seq {last}")
-        elif seen.seq > last + 1:
-            verdict.lost.append(f"not shown to {record.name}, nor told: what is between Seq {last} and {seen}")
-        seqs[epoch, seen.account] = seen.seq
+        of_epoch[number] = newest = seen
+        seqs[epoch, seen.account] = max(seen.seq, last)
 
 
 def _may_repeat(record: Record, first: Seen, again: Seen) -> bool:
@@ -136,9 +134,23 @@ def _judge_completeness(log: list[Seen], record: Record, verdict: Verdict, *, em
             verdict.lost.append(f"not shown to {record.name}: {seen}")
         elif (found.account, found.seq, found.name) != (seen.account, seen.seq, seen.name):
             verdict.otherwise.append(f"shown to {record.name}: {found}, which is {seen} in the log")
+    verdict.lost += _holes(record, epoch)
     verdict.otherwise += [f"shown to {record.name} and not in the log: {seen}" for seen in shown.values()]
     verdict.otherwise += [f"{record.name} was told of a gap that is none: {gap}" for gap in record.gaps]
     if record.epochs_told < emptied:
         verdict.lost.append(f"{record.name} was not told that the log began anew")
     elif record.epochs_told > emptied:
         verdict.otherwise.append(f"{record.name} was told {record.epochs_told} times that the log began anew")
+
+
+def _holes(record: Record, epoch: str | None) -> list[str]:
+    """What is missing between the events shown of logs that are no more."""
+    seqs: dict[tuple[str, int], set[int]] = defaultdict(set)
+    for seen in record.events:
+        if seen.place.epoch != epoch:
+            seqs[seen.place.epoch, seen.account].add(seen.seq)
+    return [
+        f"not shown to {record.name}: Seq {seq} of account {account} in the log {old}"
+        for (old, account), shown in seqs.items()
+        for seq in sorted(set(range(1, max(shown))) - shown)
+    ]
