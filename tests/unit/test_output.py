@@ -10,7 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from listener.output import NoEvent, escape, json_line, line
+from listener.output import NoEvent, account_list, escape, gap_line, json_line, line
+from shared.frames import Gap
 
 
 def message(data: object = "test data", **changes: object) -> bytes:
@@ -119,6 +120,25 @@ def test_json_with_bytes_that_are_no_text_is_no_event() -> None:
     raw = b'{"ID":1,"Timestamp":"2021-02-06T17:35:30Z","Data":"h","Host":"h","More":"\xff"}'
     with pytest.raises(NoEvent):
         json_line(raw, safe=False)
+
+
+@pytest.mark.parametrize(
+    ("gap", "said"),
+    [
+        (Gap(account_id=7, from_seq=12, to_seq=19, reason="expired"), "account 7: events 12 to 19 are gone (expired)"),
+        (Gap(account_id=7, from_seq=12, to_seq=12, reason="damaged"), "account 7: event 12 is gone (damaged)"),
+        (Gap(account_id=7, reason="trimmed"), "account 7: some events are gone (trimmed)"),
+        (Gap(reason="epoch"), "the log began anew (epoch): what was not received of the old one is gone"),
+        (Gap(reason="\x1b"), "some events are gone (\\x1b)"),
+    ],
+)
+def test_gaps(gap: Gap, said: str) -> None:
+    assert gap_line(gap) == f"! {said}"
+
+
+def test_accounts_are_listed_in_order() -> None:
+    assert account_list({10, 9, 1}) == "[1 9 10]"
+    assert account_list(None) == "all"
 
 
 def drives_terminals(text: str) -> bool:
