@@ -26,7 +26,7 @@ def main(seconds: float, only: tuple[str, ...], short: bool, output: Path | None
     faults = [fault for fault in FAULTS if not only or fault.name in only]
     rows = trio.run(_run_all, faults, SHORT if short else Form(seconds, long=True))
     if output:
-        report.write(rows, f"nox -s faults -- {shlex.join(sys.argv[1:])}".strip(" -"), output)
+        report.write(rows, shlex.join(["python", "-m", "tests.faults", *sys.argv[1:]]), output)
     sys.exit(0 if all(row.verdict.clean for row in rows) else 1)
 
 
