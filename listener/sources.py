@@ -85,8 +85,16 @@ async def _open_log(
             await nursery.start(feed.run)
             task_status.started()
 
+    services = trio.CancelScope(shield=True)
+
+    async def keep() -> None:
+        with services:
+            await supervise(run, Health(config.address, report))
+
     async with trio.open_nursery() as nursery:
-        nursery.start_soon(supervise, run, Health(config.address, report))
-        async with feed.follow(accounts, begin) as follower:
-            yield follower
-        nursery.cancel_scope.cancel()
+        nursery.start_soon(keep)
+        try:
+            async with feed.follow(accounts, begin) as follower:
+                yield follower
+        finally:
+            services.cancel()  # only now: whoever reads the log leaves before its connections do

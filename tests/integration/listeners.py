@@ -109,7 +109,8 @@ async def listener(*arguments: str, stdin: int = subprocess.DEVNULL, **variables
             assert process.stderr is not None
             await process.stdout.aclose()
             await process.stderr.aclose()
-    assert "Traceback" not in "\n".join(program.err.seen)
+    said = "\n".join(program.err.seen)
+    assert "Traceback" not in said, said
 
 
 def event(data: object, account: int = 1) -> Draft:
