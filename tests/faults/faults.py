@@ -101,6 +101,18 @@ async def _network_stalled(stage: Stage) -> None:
         link.stall()
 
 
+async def _answers_held(stage: Stage) -> None:
+    for link in stage.world.links.values():
+        link.mute()
+
+
+async def _answers_lost(stage: Stage) -> None:
+    """What Redis had done by then has no answer, and is asked for again."""
+    for link in stage.world.links.values():
+        link.cut()
+        link.repair()
+
+
 async def _network_repaired(stage: Stage) -> None:
     for link in stage.world.links.values():
         link.repair()
@@ -164,6 +176,15 @@ FAULTS = (
         _network_repaired,
         hold=15,
         short_hold=7,
+        linked=True,
+    ),
+    Fault(
+        "answers-lost",
+        "network to Redis: answers held, then lost with the connections",
+        _answers_held,
+        _answers_lost,
+        hold=1,
+        short_hold=1,
         linked=True,
     ),
     Fault("listener-killed", "listener: kill -9, restart with --state", _listener_killed, _listener_started, 5, 2),

@@ -25,6 +25,8 @@ class Link:
         self._target = target
         self._flows = trio.Event()
         self._flows.set()
+        self._answers = trio.Event()
+        self._answers.set()
         self._is_cut = False
         self._open: set[trio.CancelScope] = set()
 
@@ -41,9 +43,14 @@ class Link:
     def stall(self) -> None:
         self._flows = trio.Event()
 
+    def mute(self) -> None:
+        """Let commands pass, and hold their answers back; a cut then loses these."""
+        self._answers = trio.Event()
+
     def repair(self) -> None:
         self._is_cut = False
         self._flows.set()
+        self._answers.set()
 
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         async with trio.open_nursery() as nursery:
@@ -57,17 +64,22 @@ class Link:
             try:
                 if not self._is_cut:
                     async with await trio.open_unix_socket(self._target) as server, trio.open_nursery() as nursery:
-                        nursery.start_soon(self._pass_on, client, server)
-                        nursery.start_soon(self._pass_on, server, client)
+                        nursery.start_soon(self._pass_on, client, server, False)
+                        nursery.start_soon(self._pass_on, server, client, True)
             finally:
                 self._open.remove(scope)
                 client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, ABORT)
 
-    async def _pass_on(self, source: trio.SocketStream, sink: trio.SocketStream) -> None:
+    async def _pass_on(self, source: trio.SocketStream, sink: trio.SocketStream, answers: bool) -> None:
         with contextlib.suppress(trio.BrokenResourceError, trio.ClosedResourceError):
             while data := await source.receive_some(65536):
-                await self._flows.wait()
+                await self._until_it_flows(answers)
                 await sink.send_all(data)
         with contextlib.suppress(trio.BrokenResourceError, trio.ClosedResourceError):
-            await self._flows.wait()
+            await self._until_it_flows(answers)
             await sink.send_eof()
+
+    async def _until_it_flows(self, answers: bool) -> None:
+        await self._flows.wait()
+        if answers:
+            await self._answers.wait()
