@@ -22,6 +22,7 @@ import pytest
 import quart
 import structlog.testing
 import trio
+import trio.testing
 import trio_websocket
 from hypercorn.config import Config
 from quart_trio import QuartTrio
@@ -785,6 +786,22 @@ async def test_stopping_answers_what_is_in_flight_and_nothing_else(served: Serve
     with trio.fail_after(5):
         await served.finished.wait()
     assert len(served.services.accepted) == 1
+
+
+async def test_a_request_that_meets_the_stop_is_answered(served: Server) -> None:
+    async with served.wire() as idle, served.wire() as slow:
+        assert (await idle.ask(GOOD)).status == 200
+        await slow.send(PUT[:-2])
+        await trio.testing.wait_all_tasks_blocked()
+        served.app.stopping.set()
+        await trio.testing.wait_all_tasks_blocked()
+        await slow.send(PUT[-2:])
+        for wire in (slow, idle):
+            answer = await wire.answer() if wire is slow else await wire.ask(PUT)
+            assert (answer.status, answer.headers["connection"]) == (202, "close")
+            assert await wire.ended() == b""
+    with trio.fail_after(5):
+        await served.finished.wait()
 
 
 async def test_stopping_waits_no_longer_than_it_says(served: Server, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -62,7 +62,7 @@ def _detail(error: TrackerError) -> str:
         return f"The {error.part} is not available right now. Nothing was done; try again."
     if isinstance(error, OutcomeUnknown):
         return (
-            f"The {error.part} gave no answer. It may have been done or not. An event can be sent again without doing it "
-            "twice if both requests carry the same Idempotency-Key."
+            f"The {error.part} gave no answer. It may have been done or not. An event can be sent again without "
+            "doing it twice if both requests carry the same Idempotency-Key."
         )
     return str(error)

@@ -45,6 +45,9 @@ MAX_MESSAGE = 64 * 1024
 LINGER = 2.0
 """How long to read on after the last answer: closing earlier could destroy it on its way to a client that still sends
 (RFC 9112, 9.6)."""
+DRAIN = 1.0
+"""How long idle connections stay open once the server stops: a proxy may be sending its next request on one. It is
+answered, with `Connection: close`."""
 GRACE = 10.0
 """How long requests in flight may take once the server stops, or once their client has closed its side."""
 _RECEIVE = 64 * 1024
@@ -133,9 +136,10 @@ class _Connection:
             await trio.aclose_forcefully(self._stream)
 
     def stop(self) -> None:
-        """End the connection now if no request is under way, else after its answer (hypercorn sees to that)."""
+        """End the connection after the answer to the request under way (hypercorn sees to that), or to one that comes
+        at this moment, on its way since before the client could know."""
         if self._idle:
-            self._rest(0)
+            self._rest(DRAIN)
 
     def _rest(self, seconds: float) -> None:
         """Give the next bytes so long to arrive."""
