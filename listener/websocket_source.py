@@ -145,6 +145,8 @@ class WebSocketSource:
                 raise Unavailable(self._part, f"no answer for {PING_EVERY + PONG_WITHIN:.0f} seconds")
 
     def _translated(self, error: BaseException) -> Exception:
+        if isinstance(error, trio.BrokenResourceError) and isinstance(error.__cause__, ssl.SSLError):
+            error = error.__cause__
         match error:
             case ConnectionRejected():
                 status = error.status_code

@@ -315,6 +315,7 @@ async def _call(
     bridge: Bridge | None, operation: Callable[[*Ts], Awaitable[T]], *args: *Ts, within: float = ANSWER_WITHIN
 ) -> T:
     async def bounded() -> T:
-        return await asyncio.wait_for(operation(*args), within)
+        async with asyncio.timeout(within):  # not wait_for: its task can end after the loop, with nobody to hear of it
+            return await operation(*args)
 
     return await call(bridge, PART, bounded)

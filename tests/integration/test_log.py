@@ -202,7 +202,7 @@ async def test_an_idempotency_key_counts_once_for_its_account(log: EventLog, sto
     assert later == first
     assert without.seq == 2
     assert [entry for entry, _ in store.xrange("{events:0}:index")] == [b"1-7", b"2-8", b"3-7"]
-    [key] = [key for key in store.keys("{events:0}:key:7:*")]
+    [key] = store.keys("{events:0}:key:7:*")
     assert 590 < store.ttl(key) <= 600
     store.delete(key)
     assert (await append(log, draft(7, key="k")))[0].seq == 3
