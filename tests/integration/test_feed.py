@@ -174,8 +174,8 @@ async def test_followers_come_and_go_while_events_flow(system: System, nursery: 
         async with following(system, accounts, START) as reader:
             with trio.move_on_after(chance.random()):
                 await reader.run(pause=chance.choice([0, 0.01]))
-        last = next(frame for frame in reversed(reader.frames) if isinstance(frame, EventFrame | Ready))
-        async with following(system, accounts, parse_position(last.position)) as resumed:
+        seen = [frame.position for frame in reader.frames if isinstance(frame, EventFrame | Ready)]
+        async with following(system, accounts, parse_position(seen[-1]) if seen else START) as resumed:
             resumed.lines = reader.lines
             with trio.move_on_after(0.01) as cancelled:
                 await resumed.run()
