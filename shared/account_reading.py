@@ -48,7 +48,7 @@ class AccountReading(Reading):
     async def read(self, ids: Collection[int]) -> Page:
         """The accounts' streams, merged as far as all of those that were not read to their end reach."""
         changed = {account: last for account, last in (await self._last_ids(ids)).items() if last[0] > self.after}
-        each = max(self.limit // max(len(changed), 1), 8)
+        each = max(self.limit // max(len(changed), 1), min(self.limit // 16, 8), 1)
         lower = str(self.after + 1)
         replies = await self.pipeline(
             changed, lambda pipe, account: pipe.xrange(stream(account), min=lower, count=each)
@@ -72,7 +72,10 @@ class AccountReading(Reading):
             if number <= horizon and account in seqs:
                 frames += gap(account, seqs[account] + 1, seq, "damaged")
                 seqs[account] = seq
-        behind = sum(max(seq - seqs.get(account, seq - 1), 0) for account, (_, seq) in changed.items())
+        # What came since the reading began is published to those who wait for it: they need not read once more.
+        behind = 0
+        if horizon < self.last.number:
+            behind = sum(max(seq - seqs.get(account, seq - 1), 0) for account, (_, seq) in changed.items())
         return Page(frames, Cursor(self.last._replace(number=horizon), seqs), behind)
 
     def _stretch(self, account: int, raw: Sequence[Any], asked: int) -> _Stretch:
@@ -113,8 +116,7 @@ class AccountReading(Reading):
         found = dict.fromkeys(unknown, 1)
         if not unknown or self.after == 0:
             return found
-        first = await ask(self.client.xrange(INDEX, count=1))
-        if not first or entry_number(first[0][0]) > self.after + 1:
+        if not await self._index_reaches():
             return found
         open_accounts, at = set(unknown), self.after
         while open_accounts and at < max(unknown[account] for account in open_accounts):
@@ -127,8 +129,19 @@ class AccountReading(Reading):
             if len(page) < _INDEX_PAGE:
                 break
             at = entry_number(page[-1][0])
-        return found
+        # It may have been trimmed on the way.
+        return found if await self._index_reaches() else dict.fromkeys(unknown, 1)
+
+    async def _index_reaches(self) -> bool:
+        """Whether the index has all that comes after the cursor."""
+        first = await ask(self.client.xrange(INDEX, count=1))
+        return bool(first) and entry_number(first[0][0]) <= self.after + 1
 
     async def _last_ids(self, ids: Collection[int]) -> dict[int, tuple[Number, int]]:
         values = await ask(self.client.hmget(LAST, [str(account) for account in ids])) if ids else []
-        return {account: entry_id(value) for account, value in zip(ids, values, strict=True) if value}
+        # Where somebody else wrote into the hash, only the stream can tell.
+        return {
+            account: entry_id(value) if entry_number(value) else (self.last.number, 0)
+            for account, value in zip(ids, values, strict=True)
+            if value
+        }

@@ -281,6 +281,7 @@ class Follower:
         self.accounts -= gone
         self._feed._leave(self, self._channels & set(map(channel, gone)))
         self._queue = deque(item for item in self._queue if item[1].account_id not in gone)
+        self._bytes = sum(len(frame.line) + _OVERHEAD for _, frame in self._queue)
 
     async def _begin(self, since: Since | None) -> None:
         self._feed._enter(self, [ALL] if self.accounts is None else map(channel, self.accounts))
@@ -308,9 +309,11 @@ class Follower:
         self._too_slow = False
         self._cursor = Cursor(page.position)  # its Seqs will not be kept up to date
         if self.accounts is not None:
-            self.accounts |= joining & self._to_follow
-            self._to_follow -= joining
-        if self._announce:
+            # Not those that were left meanwhile, even if they are to be followed again: their channel was left, too.
+            joined = {account for account in joining & self._to_follow if channel(account) in self._channels}
+            self.accounts |= joined
+            self._to_follow -= joined
+        if self._announce and not self._to_follow:
             self._announce = False
             frames.append(Ready(str(page.position)))
         return frames
@@ -320,6 +323,7 @@ class Follower:
         for delay in backoff():
             await self._feed._subscription.stands(self._channels)
             async with self._feed._readers:
+                await self._feed._subscription.stands(self._channels)  # it may have been lost while this waited
                 self._forget()
                 self._lost = False
                 with suppress(Unavailable):

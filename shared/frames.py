@@ -8,7 +8,7 @@ An event is a frame as it is (`shared/events.py`). The others are told apart by 
     {"Frame":"error","ID":9,"Detail":"There is no account 9."}          one account of several that is no good
     {"Frame":"bye","Reason":"shutdown","Retry":true}                    the stream ends here
 
-A gap without `ID` concerns every account: of reason `epoch`, the log began anew, with its Seqs at 1.
+A gap without `ID` concerns every account. Of reason `epoch`: the log was lost, or its end, and began anew.
 """
 
 from __future__ import annotations
@@ -39,7 +39,8 @@ class Gap(_Control, frozen=True, tag="gap", kw_only=True):
     """Events that the follower should have got are gone.
 
     `reason` is `trimmed` (the log keeps only so many of an account), `expired` (only so long), `damaged` (what stands
-    in their place is no event) or `epoch` (the log was lost and began anew; then there is no account and no Seq).
+    in their place is no event) or `epoch` (the log was lost and began anew). Without an account it is not known which
+    events they were; with `epoch` there never is one.
     """
 
     account_id: int | None = msgspec.field(name="ID", default=None)

@@ -10,6 +10,7 @@ from collections.abc import Collection
 from dataclasses import replace
 
 import redis.asyncio
+import redis.exceptions
 
 from shared.account_reading import AccountReading
 from shared.frames import EventFrame, Gap
@@ -27,7 +28,10 @@ async def newest(client: redis.asyncio.Redis) -> Position:
 async def before_time(client: redis.asyncio.Redis, millis: int) -> Position:
     """A Position such that every event that the log took since then (Unix, in ms, by Redis' clock) comes after it."""
     position = await newest(client)
-    found = await ask(client.xrevrange(TIMES, max=str(max(millis, 0)), count=1))
+    try:
+        found = await ask(client.xrevrange(TIMES, max=str(max(millis, 0)), count=1))
+    except redis.exceptions.ResponseError:  # it is no stream
+        found = []
     number = digits(found[0][1].get(b"before", b"")) if found else 0
     return position._replace(number=min(number, position.number))
 

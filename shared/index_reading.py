@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from itertools import pairwise
 
 from shared.frames import EventFrame, Gap
 from shared.reading import (
@@ -62,23 +63,35 @@ class IndexReading(Reading):
         for at, account, seq in wanted:
             if at <= number and (at, account) not in lines and seq > told.get(account, 0):
                 missing.setdefault(account, []).append(seq)
-        gaps = await self._gaps_of(missing)
+        gaps = await self._gaps_of(missing, frames)
+        numbers = [self.after, *(at for at, _, _ in wanted if at <= number)]
+        if len(page) < self.limit and number == self.last.number:
+            numbers.append(number + 1)
+        if any(after > before + 1 for before, after in pairwise(numbers)):
+            gaps.append(Gap(reason="damaged"))  # the index has a hole, and whose events are in it is not known
         newly_told = {gap.account_id: gap.to_seq for gap in gaps if gap.account_id and gap.to_seq}
         cursor = Cursor(self.last._replace(number=number), {**told, **newly_told})
         return Page([*gaps, *frames], cursor, self.last.number - number)
 
-    async def _gaps_of(self, missing: Mapping[int, list[int]]) -> list[Gap]:
+    async def _gaps_of(self, missing: Mapping[int, list[int]], frames: Sequence[EventFrame]) -> list[Gap]:
         """What to tell of events that their streams do not have: whatever is gone there, if it is gone in front."""
         firsts = await self.pipeline(missing, lambda pipe, account: pipe.xrange(stream(account), count=1))
+        here: dict[int, int] = {}  # account -> Seq of its first event in this page
+        for frame in frames:
+            here.setdefault(frame.account_id, frame.seq)
         gaps: list[Gap] = []
         for account, seqs in missing.items():
             first = self.parse(account, firsts[account][0]) if firsts[account] else None
             if not firsts[account]:
                 gaps += gap(account, seqs[0], seqs[-1], "expired")
-            elif first and seqs[0] < first.frame.seq:
-                gaps += gap(account, seqs[0], first.frame.seq - 1, "expired" if first.expired else "trimmed")
-            else:
-                gaps += [lone for seq in seqs for lone in gap(account, seq, seq, "damaged")]
+                continue
+            if first and seqs[0] < first.frame.seq:
+                end = first.frame.seq
+                if seqs[0] < here.get(account, 0):  # since they were read, more was trimmed
+                    end = min(end, here[account])
+                gaps += gap(account, seqs[0], end - 1, "expired" if first.expired else "trimmed")
+                seqs = [seq for seq in seqs if seq >= end]
+            gaps += [lone for seq in seqs for lone in gap(account, seq, seq, "damaged")]
         return gaps
 
     async def _before_index(self, reaches: Number) -> Page:
@@ -102,14 +115,16 @@ class IndexReading(Reading):
         )
         kept = await self.pipeline(changed, lambda pipe, account: pipe.xrange(stream(account), min=str(until), count=1))
         frames = []
+        told = {**self.cursor.seqs}
         for account, (number, seq) in changed.items():
             first = self.parse(account, firsts[account][0]) if firsts[account] else None
             keeps = self.parse(account, kept[account][0]) if kept[account] else None
             to_seq = keeps.frame.seq - 1 if keeps else seq
             from_seq = first.frame.seq if first and first.after <= self.after else 1
-            if number < until or keeps:
-                frames += gap(account, from_seq, to_seq, "trimmed")
+            frames += gap(account, from_seq, to_seq, "trimmed")
+            if number >= until and not keeps:
+                told[account] = to_seq  # its events in the index are not told once more
         behind = self.last.number - until + 1
         if scan:
-            return Page(frames, replace(self.cursor, scan=(scan, until)), max(behind, 1))
-        return Page(frames, Cursor(self.last._replace(number=until - 1)), behind)
+            return Page(frames, replace(self.cursor, seqs=told, scan=(scan, until)), max(behind, 1))
+        return Page(frames, Cursor(self.last._replace(number=until - 1), told), behind)

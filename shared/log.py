@@ -30,8 +30,13 @@ replaces, while someone listens there. A batch that is sent again gets the answe
 that arrives after a later batch of the same sender is refused; so an append that got no answer can be repeated. An
 event whose idempotency key the account had within 10 minutes is not stored again, but gets the same Position and Seq.
 
-An entry that is no event of this log (foreign, damaged, of another epoch) is skipped by readers and counted; if it
-stands in the way of an append, it is removed, or its key renamed.
+A log that lost its end (a Redis without `appendfsync always`, or restored from an older copy) gets another epoch, too,
+as soon as a writer that has seen more appends to it: else Positions would be given twice. The events that it still has
+keep the Positions that they were given.
+
+An entry of the streams that is no event of this log (foreign, damaged) is skipped by readers and counted; if it stands
+in the way of an append, it is removed, or its key renamed. Junk in `meta`, or a key of another type in the place of
+`last`, makes appends fail.
 """
 
 from __future__ import annotations
@@ -56,8 +61,8 @@ from shared.aio import Bridge, open_bridge
 from shared.errors import OutcomeUnknown, Unavailable
 from shared.events import Draft
 from shared.frames import EventFrame
-from shared.position import Position, Since
-from shared.reading import META, Cursor, Page, number_of
+from shared.position import START, Position, Since
+from shared.reading import META, Cursor, Page, digits, number_of
 from shared.redis_client import ANSWER_WITHIN, RedisRefused, call, connection_pool
 
 T = TypeVar("T")
@@ -133,6 +138,7 @@ class EventLog:
         self._go_channel = GO_CHANNEL if go_channel else ""
         self._on_damage = on_damage
         self._sender = secrets.token_hex(8)
+        self._seen = START  # the furthest Position: a log that has not come so far has lost its end
         self._bridge: Bridge | None = None
         self._redis: redis.asyncio.Redis | None = None
         self._sha = ""
@@ -167,6 +173,7 @@ class EventLog:
         """
         arguments: list[bytes | str | int] = [0, secrets.token_hex(6), self._host, self._keep, self._expire]
         arguments += [self._keep_index, self._go_channel, self._sender, number, REMEMBER]
+        arguments += [self._seen.epoch, self._seen.number]
         for draft in batch:
             arguments += (draft.account_id, draft.head, _digest(draft.key))
         sent = False
@@ -192,10 +199,10 @@ class EventLog:
             self._damage(
                 f"{repaired!r} times a foreign entry or key stood in the way of batch {number}, and was removed"
             )
+        word = cast(bytes, epoch).decode(errors="replace")
+        self._see(word, max((at for at in answers[::2] if isinstance(at, int)), default=0))
         numbers = iter(answers)
-        return [
-            _outcome(cast(bytes, epoch).decode(), at, cast(int, seq)) for at, seq in zip(numbers, numbers, strict=True)
-        ]
+        return [_outcome(word, at, cast(int, seq)) for at, seq in zip(numbers, numbers, strict=True)]
 
     async def begin(self, since: Since | None, accounts: Collection[int] | None) -> Position:
         """Return the Position to read these accounts (None: all) after: for a time, the one before the first event
@@ -246,12 +253,14 @@ class EventLog:
         """What the log has counted so far. Raises Unavailable."""
         epoch, position, appended_at, now = await _call(self._bridge, self._read_counters)
         seconds, micros = now
-        return Counters(
-            epoch=(epoch or b"").decode(),
-            position=int(position or 0),
-            appended_at=int(appended_at or 0) / 1e6,
+        counters = Counters(
+            epoch=(epoch or b"").decode(errors="replace"),
+            position=digits(position or b""),
+            appended_at=digits(appended_at or b"") / 1e6,
             now=int(seconds) + int(micros) / 1e6,
         )
+        self._see(counters.epoch, counters.position)
+        return counters
 
     async def _prepare(self) -> str:
         return await self._client.script_load(_SCRIPT)
@@ -265,6 +274,10 @@ class EventLog:
             pipe.time()
             (epoch, position, appended_at), now = await pipe.execute()
         return epoch, position, appended_at, now
+
+    def _see(self, epoch: str, number: int) -> None:
+        if epoch != self._seen.epoch or number > self._seen.number:
+            self._seen = Position(epoch, 0, number)
 
     def _damage(self, text: str) -> None:
         if text not in self._reported:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Collection
+from itertools import islice
 from typing import Any, Protocol
 
 import trio
@@ -37,6 +38,7 @@ class Subscription:
         self._wanted: set[str] = set()
         self._sent: set[str] = set()
         self._unconfirmed: Counter[str] = Counter()
+        self._last_of_each: deque[str] = deque()  # command under way: when it is confirmed, all of it is
         self._changed = trio.Event()
         self._news = trio.Event()
 
@@ -52,27 +54,26 @@ class Subscription:
 
     async def stands(self, names: Collection[str]) -> None:
         """Return when Redis has confirmed these channels, and nothing was sent since that undoes it."""
-        while any(name not in self._sent or name in self._unconfirmed for name in names):
+        while any(name in self._wanted and (name not in self._sent or name in self._unconfirmed) for name in names):
             await self._news.wait()
 
     async def keep(self, bridge: Bridge, connection: Connection) -> None:
         """Send what is wanted, and what is wanted no more, for ever."""
         while True:
-            self._changed = trio.Event()
-            for command, names in (
-                ("SUBSCRIBE", self._wanted - self._sent),
-                ("UNSUBSCRIBE", self._sent - self._wanted),
-            ):
-                if ALL in names:
-                    names.remove(ALL)
-                    await self._send(bridge, connection, "P" + command, [ALL])
-                ordered = sorted(names)
-                for begin in range(0, len(ordered), _CHANNELS_AT_ONCE):
-                    await self._send(bridge, connection, command, ordered[begin : begin + _CHANNELS_AT_ONCE])
-            await self._changed.wait()
+            # Worked out anew for each command: what is wanted changes while one is sent.
+            if missing := self._wanted - self._sent:
+                await self._send(bridge, connection, "SUBSCRIBE", missing)
+            elif surplus := self._sent - self._wanted:
+                await self._send(bridge, connection, "UNSUBSCRIBE", surplus)
+            else:
+                self._changed = trio.Event()
+                await self._changed.wait()
 
-    async def _send(self, bridge: Bridge, connection: Connection, command: str, names: list[str]) -> None:
+    async def _send(self, bridge: Bridge, connection: Connection, command: str, difference: set[str]) -> None:
+        names = [ALL] if ALL in difference else list(islice(difference, _CHANNELS_AT_ONCE))
+        command = "P" + command if ALL in difference else command
         self._unconfirmed.update(names)
+        self._last_of_each.append(names[-1])
         if command.endswith("UNSUBSCRIBE"):
             self._sent.difference_update(names)
         else:
@@ -84,13 +85,16 @@ class Subscription:
         self._unconfirmed[name] -= 1
         if self._unconfirmed[name] <= 0:
             del self._unconfirmed[name]
-        if not self._unconfirmed:
+        # Once a command, not once a channel: whoever waits looks at all of its own. Answers come in order.
+        if self._last_of_each and self._last_of_each[0] == name:
+            self._last_of_each.popleft()
             self._tell()
 
     def lost(self) -> None:
         """Note that the connection is gone."""
         self._sent.clear()
         self._unconfirmed.clear()
+        self._last_of_each.clear()
 
     def _tell(self) -> None:
         self._news.set()

@@ -99,7 +99,7 @@ async def test_accounts_are_read_in_order(log: EventLog, limit: int) -> None:
 
 async def test_behind_counts_the_events_of_these_accounts(log: EventLog) -> None:
     await append(log, *[7, 8, 9] * 10)
-    assert [(await log.read(accounts, START, limit=4)).behind for accounts in ([7], [7, 8], None)] == [6, 16, 26]
+    assert [(await log.read(accounts, START, limit=4)).behind for accounts in ([7], [7, 8], None)] == [6, 17, 26]
 
 
 async def test_large_events_make_short_pages(log: EventLog) -> None:
@@ -247,8 +247,59 @@ async def test_a_key_that_is_no_stream(log: EventLog, store: Any) -> None:
     store.set("{events:0}:7", "no stream")
     assert await read_all(log, [7, 8], START) == [(7, 1, 1, "expired"), (8, 1)]
     assert await read_all(log, None, START) == [(7, 1, 1, "expired"), (8, 1)]
-    store.hset("{events:0}:last", "8", "junk")
-    await read_all(log, [7, 8], START)
+
+
+async def test_junk_in_the_hash_of_last_events(log: EventLog, store: Any) -> None:
+    await append(log, 7, 8, 7)
+    store.hset("{events:0}:last", mapping={"7": "junk", "8": "9" * 5000 + "-1"})
+    for accounts in ([7, 8], None):
+        assert await read_all(log, accounts, START) == [(7, 1), (8, 1), (7, 2)]
+    await append(log, 7)
+    assert await read_all(log, [7], START) == [(7, 1), (7, 2), (7, 3)]
+
+
+async def test_followers_of_all_hear_of_everything_that_is_missing(log: EventLog, store: Any) -> None:
+    await append(log, *[7] * 12, 8)
+    store.xdel("{events:0}:7", "6-6")
+    store.xdel("{events:0}:index", "9-7")
+    found = await read_all(log, None, START)
+    assert [item for item in found if len(item) == 4] == [
+        (7, 1, 2, "trimmed"),
+        (7, 6, 6, "damaged"),
+        (None, None, None, "damaged"),
+    ]
+    newest = await log.begin(None, None)
+    store.xtrim("{events:0}:index", minid="11-0", approximate=False)
+    store.delete("{events:0}:7")
+    assert await read_all(log, None, position(newest, 4)) == [(7, 1, 12, "trimmed"), (8, 1)]
+
+
+@pytest.mark.parametrize("accounts", [[7, 8], None])
+async def test_a_log_that_lost_its_end_and_went_on(
+    log: EventLog, redis_url: str, store: Any, nursery: trio.Nursery, accounts: list[int] | None
+) -> None:
+    """Restored from an older copy: what has been seen since must not be given again under the same Positions."""
+    await append(log, 7, 8)
+    copy = {key: store.dump(key) for key in store.keys("{events:0}:*")}
+    await append(log, *[7, 8] * 5)
+    follower = await log.begin(None, None)
+    store.flushall()
+    for key, value in copy.items():
+        store.restore(key, 0, value)
+    stranger = EventLog(redis_url, "stranger", keep=KEEP)
+    await nursery.start(stranger.run)
+    await append(log, 7)
+    await append(stranger, *[8] * 20)
+    after = await log.begin(None, None)
+    assert after.epoch != follower.epoch
+    assert (await read_all(log, accounts, follower))[:2] == [(None, None, None, "epoch"), (8, 1, 11, "trimmed")]
+    assert [item for item in await read_all(log, accounts, follower) if item[0] == 7] == [(7, 1), (7, 2)]
+
+
+async def test_a_time_whose_record_is_spoiled(log: EventLog, store: Any) -> None:
+    await append(log, 7)
+    store.set("{events:0}:times", "no stream")
+    assert await read_all(log, [7], await log.begin(datetime.now(UTC) - timedelta(hours=1), [7])) == [(7, 1)]
 
 
 async def test_since_a_time(log: EventLog, store: Any) -> None:

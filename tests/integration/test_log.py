@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import AsyncIterator, Iterator
+from contextlib import suppress
 from functools import partial
 from itertools import count
 from typing import Any
@@ -206,6 +207,32 @@ async def test_an_idempotency_key_counts_once_for_its_account(log: EventLog, sto
     assert 590 < store.ttl(key) <= 600
     store.delete(key)
     assert (await append(log, draft(7, key="k")))[0].seq == 3
+
+
+@pytest.mark.parametrize("kind", ["string", "list"])
+async def test_junk_in_the_place_of_a_key_spoils_nothing(log: EventLog, store: Any, kind: str) -> None:
+    await append(log, draft(7, key="k"))
+    [key] = store.keys("{events:0}:key:7:*")
+    store.delete(key)
+    if kind == "string":
+        store.set(key, "junk")
+    else:
+        store.rpush(key, "junk")
+    assert [where.seq for where in await append(log, draft(8), draft(7, key="k"), draft(8))] == [1, 2, 2]
+    assert [where.seq for where in await append(log, draft(8), draft(7))] == [3, 3]
+
+
+@pytest.mark.parametrize(("field", "junk"), [("position", "x"), ("position", "9" * 5000), ("appended", "x")])
+async def test_junk_in_the_meta_data_is_no_bug_of_ours(log: EventLog, store: Any, field: str, junk: str) -> None:
+    await append(log, draft(7))
+    store.hset("{events:0}:meta", field, junk)
+    await log.counters()
+    with suppress(Unavailable):
+        await log.append([draft(7)], next(batches))
+    store.hset("{events:0}:meta", "epoch", b"\xff")
+    await log.counters()
+    with suppress(Unavailable):
+        await log.append([draft(7)], next(batches))
 
 
 async def test_the_index_is_trimmed_and_expires(redis_url: str, store: Any, nursery: trio.Nursery) -> None:

@@ -76,6 +76,9 @@ class Log:
         self.events: list[EventFrame] = []
         self.away = False
         self.asked = 0
+        self.reading = trio.Event()
+        self.may_read = trio.Event()
+        self.may_read.set()
 
     @property
     def newest(self) -> Position:
@@ -87,6 +90,8 @@ class Log:
 
     async def read(self, accounts: object, after: Cursor, *, limit: int, max_bytes: int) -> Page:
         await self._answer()
+        self.reading.set()
+        await self.may_read.wait()
         return Page([*self.events[after.position.number :]], Cursor(self.newest), 0)
 
     async def _answer(self) -> None:
@@ -248,6 +253,118 @@ async def test_supervised_it_comes_back_and_what_was_missed_is_read(
     assert reports == ["gone", None]
     assert first.closed
     assert second.sent[0] == ("SUBSCRIBE", "events:1")
+    nursery.cancel_scope.cancel()
+
+
+async def test_a_subscription_that_dies_while_a_follower_waits_to_read(
+    autojump_clock: trio.testing.MockClock, nursery: trio.Nursery, log: Log
+) -> None:
+    """Else it would become live while nothing is subscribed, and never miss what is published meanwhile."""
+    first, second = Connection(), Connection()
+    feed = feed_of(log, first, Connection(refuse=True), second)
+    await nursery.start(supervise, feed.run, Health("Redis", lambda part, reason: None))
+    async with feed.follow([1]) as follower, feed.follow([1]) as other:
+        taken = [object() for _ in range(int(feed._readers.total_tokens))]
+        for borrower in taken:
+            feed._readers.acquire_on_behalf_of_nowait(borrower)
+        got: list[object] = []
+
+        async def take() -> None:
+            while True:
+                got.extend(await follower.receive())
+
+        nursery.start_soon(take)
+        await trio.testing.wait_all_tasks_blocked()
+        first.put(redis.exceptions.ConnectionError("gone"))
+        await trio.testing.wait_all_tasks_blocked()
+        for borrower in taken:
+            feed._readers.release_on_behalf_of(borrower)
+        await trio.testing.wait_all_tasks_blocked()
+        assert got == []
+        log.events.append(event(1, 1))
+        await trio.sleep(1)
+        assert got == [event(1, 1), Ready("e-0-1")]
+        assert await other.receive() == [event(1, 1), Ready("e-0-1")]
+    nursery.cancel_scope.cancel()
+
+
+@pytest.mark.parametrize("left", [False, True])
+async def test_accounts_that_are_wanted_while_the_log_is_read(
+    autojump_clock: trio.testing.MockClock, nursery: trio.Nursery, log: Log, left: bool
+) -> None:
+    """Ready is told once all that were wanted before it are subscribed."""
+    connection = Connection()
+    feed = feed_of(log, connection)
+    await nursery.start(feed.run)
+    async with feed.follow([1]) as follower:
+        got: list[object] = []
+
+        async def take() -> None:
+            while True:
+                got.extend(await follower.receive())
+
+        if left:
+            follower.follow([2])
+        log.may_read = trio.Event()
+        nursery.start_soon(take)
+        await log.reading.wait()
+        if left:
+            follower.unfollow([2])
+        follower.follow([2])
+        log.may_read.set()
+        await trio.sleep(1)
+        assert got == [Ready("e-0-0")]
+        assert follower.accounts == {1, 2}
+        subscribed = [name for command in connection.sent if command[0] == "SUBSCRIBE" for name in command[1:]]
+        assert subscribed.count("events:2") == 1 + left
+    nursery.cancel_scope.cancel()
+
+
+async def test_a_channel_that_is_wanted_again_while_others_are_subscribed(
+    autojump_clock: trio.testing.MockClock, nursery: trio.Nursery, log: Log
+) -> None:
+    class Slow(Connection):
+        async def send_command(self, *args: Any, **kwargs: Any) -> None:
+            await asyncio.sleep(0.1)
+            await super().send_command(*args, **kwargs)
+
+    connection = Slow()
+    feed = feed_of(log, connection)
+    await nursery.start(feed.run)
+    async with feed.follow([1]):
+        pass
+    async with feed.follow([2]) as second:
+        await trio.sleep(0.05)
+        async with feed.follow([1]) as again:
+            assert await second.receive() == [Ready("e-0-0")]
+            assert await again.receive() == [Ready("e-0-0")]
+            await trio.sleep(1)
+            about = [command for command in connection.sent if "events:1" in command]
+            assert about[-1][0] == "SUBSCRIBE"
+    nursery.cancel_scope.cancel()
+
+
+async def test_a_follower_that_leaves_while_the_feed_starts(
+    autojump_clock: trio.testing.MockClock, nursery: trio.Nursery, log: Log
+) -> None:
+    feed = feed_of(log, Connection())
+
+    async def follow_for_a_moment() -> None:
+        with trio.move_on_after(0.1):
+            async with feed.follow([1]):
+                await trio.sleep_forever()
+
+    nursery.start_soon(follow_for_a_moment)
+    await trio.testing.wait_all_tasks_blocked()
+
+    class Slow(Connection):
+        async def send_command(self, *args: Any, **kwargs: Any) -> None:
+            await asyncio.sleep(1)
+            await super().send_command(*args, **kwargs)
+
+    feed._connect = lambda url: Slow()
+    with trio.fail_after(2.5):
+        await nursery.start(feed.run)
     nursery.cancel_scope.cancel()
 
 
