@@ -301,7 +301,7 @@ async def test_accounts_that_are_wanted_while_the_log_is_read(
 
         async def take() -> None:
             while True:
-                got.extend(await follower.receive())
+                got.extend([*await follower.receive(), set(follower.accounts or ())])
 
         if left:
             follower.follow([2])
@@ -313,8 +313,7 @@ async def test_accounts_that_are_wanted_while_the_log_is_read(
         follower.follow([2])
         log.may_read.set()
         await trio.sleep(1)
-        assert got == [Ready("e-0-0")]
-        assert follower.accounts == {1, 2}
+        assert got == [Ready("e-0-0"), {1, 2}]
         subscribed = [name for command in connection.sent if command[0] == "SUBSCRIBE" for name in command[1:]]
         assert subscribed.count("events:2") == 1 + left
     nursery.cancel_scope.cancel()
@@ -331,16 +330,25 @@ async def test_a_channel_that_is_wanted_again_while_others_are_subscribed(
     connection = Slow()
     feed = feed_of(log, connection)
     await nursery.start(feed.run)
-    async with feed.follow([1]):
-        pass
-    async with feed.follow([2]) as second:
-        await trio.sleep(0.05)
-        async with feed.follow([1]) as again:
-            assert await second.receive() == [Ready("e-0-0")]
-            assert await again.receive() == [Ready("e-0-0")]
+
+    async def follow(account: int) -> None:
+        async with feed.follow([account]) as follower:
+            assert await follower.receive() == [Ready("e-0-0")]
             await trio.sleep(1)
-            about = [command for command in connection.sent if "events:1" in command]
-            assert about[-1][0] == "SUBSCRIBE"
+
+    async with trio.open_nursery() as followers:
+        async with feed.follow([1]):
+            followers.start_soon(follow, 3)
+            await trio.sleep(0.05)
+            followers.start_soon(follow, 2)
+        await trio.sleep(0.1)  # 3 is subscribed, 2 is being subscribed, and only then will 1 be left
+        followers.start_soon(follow, 1)
+    assert [command for command in connection.sent if command[0] != "PING"][:3] == [
+        ("SUBSCRIBE", "events:1"),
+        ("SUBSCRIBE", "events:3"),
+        ("SUBSCRIBE", "events:2"),
+    ]
+    assert ("UNSUBSCRIBE", "events:1") not in connection.sent
     nursery.cancel_scope.cancel()
 
 
@@ -350,8 +358,8 @@ async def test_a_follower_that_leaves_while_the_feed_starts(
     feed = feed_of(log, Connection())
 
     async def follow_for_a_moment() -> None:
-        with trio.move_on_after(0.1):
-            async with feed.follow([1]):
+        with trio.move_on_after(0.5):
+            async with feed.follow(range(1, 1501)):  # more than one command
                 await trio.sleep_forever()
 
     nursery.start_soon(follow_for_a_moment)
