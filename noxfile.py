@@ -1,9 +1,15 @@
 """What is checked, and how: `nox -s tests`, `nox -s lint`, `nox -s types`; and `nox -s faults`, which takes minutes."""
 
+import shutil
+import subprocess
+import tempfile
+
 import nox
 
 nox.options.sessions = ["tests", "lint", "types"]
 nox.options.reuse_existing_virtualenvs = True
+
+REDIS_TESTS = [f"tests/integration/test_{name}.py" for name in ("log", "history", "feed", "idempotency")]
 
 
 @nox.session
@@ -14,6 +20,21 @@ def tests(session: nox.Session) -> None:
     session.run("coverage", "run", "-m", "pytest", *session.posargs)
     session.run("coverage", "combine", "--quiet")
     session.run("coverage", "report", *(["--fail-under=0"] if session.posargs else []))
+
+
+@nox.session
+def redis(session: nox.Session) -> None:
+    """The log's tests on the Redis of PATH (Debian: apt-get install redis-server) instead of the embedded one."""
+    session.install("-e", ".[dev]")
+    program = shutil.which("redis-server") or session.error("There is no redis-server on PATH.")
+    with tempfile.TemporaryDirectory(prefix="tt-", dir="/tmp") as folder:
+        path = f"{folder}/redis.sock"
+        command = [program, "--port", "0", "--unixsocket", path, "--save", "", "--dir", folder, "--appendonly", "yes"]
+        with subprocess.Popen(command, stdout=subprocess.DEVNULL) as server:
+            try:
+                session.run("pytest", *REDIS_TESTS, env={"TRACKER_TEST_REDIS_URL": f"unix://{path}"})
+            finally:
+                server.terminate()
 
 
 @nox.session

@@ -338,12 +338,13 @@ async def test_redis_goes_away_and_comes_back(fault: str) -> None:
         system = System(server.url)
         await nursery.start(system.run)
         async with following(system, [1, 2]) as reader, following(system, None) as other:
-            stop = trio.Event()
+            stop, stopped = trio.Event(), trio.Event()
 
             async def write() -> None:
                 while not stop.is_set():
                     await system.write(*random.choices(ACCOUNTS, k=5))
                     await trio.sleep(0.005)
+                stopped.set()
 
             async with trio.open_nursery() as tasks:
                 tasks.start_soon(reader.run)
@@ -364,6 +365,7 @@ async def test_redis_goes_away_and_comes_back(fault: str) -> None:
                     while len(other.lines) < seen + 100:
                         await trio.sleep(0.05)
                 stop.set()
+                await stopped.wait()
                 with trio.fail_after(20):
                     while len(other.lines) < len(system.written) or len(reader.lines) < len(system.of([1, 2])):
                         await trio.sleep(0.05)
