@@ -1,20 +1,22 @@
 """Accounts: kept in PostgreSQL, remembered in a bounded cache that PostgreSQL's notifications keep fresh.
 
-Every event asks whether its account is active, so the answer comes from memory. Migration 0002 makes PostgreSQL say
-which accounts changed, whoever changed them; a changed account is forgotten, and asked for again when needed.
+Every event asks whether its account is active, so the answer comes from memory. It is kept in blocks of 1024
+neighbours, a byte for each account: so accounts cost next to nothing, and a tracker knows a million of them after a
+thousand questions. Migration 0002 makes PostgreSQL say which accounts changed, whoever changed them; a changed account
+is forgotten, and its block is read again when it is needed.
 """
 
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
 from typing import Annotated
 
 import asyncpg
 import msgspec
 import trio
 
-from shared.errors import AccountNotActive, NoSuchAccount, Unavailable
+from shared.errors import AccountNotActive, NoSuchAccount, TrackerError, Unavailable
 from shared.events import LARGEST_ID
 from tracker.database import Database
 
@@ -22,7 +24,21 @@ CHANNEL = "account_changed"
 TRUSTED_UNHEARD = 5.0
 """For how many seconds an account is trusted that was read when no notifications came."""
 
+BLOCK = 1024
+"""How many neighbouring accounts are read together."""
+
+_BLOCKS_AT_ONCE = 64
+_UNKNOWN, _MISSING, _INACTIVE, _ACTIVE = range(4)
+
 _SELECT = "select id, name, coalesce(isActive, true) as active from account where id = $1"
+_SELECT_BLOCKS = """
+    select number,
+        (select array_agg(id) from account
+            where id between number * $2 and number * $2 + $2 - 1 and isActive is not false) as active,
+        (select array_agg(id) from account
+            where id between number * $2 and number * $2 + $2 - 1 and isActive is false) as inactive
+    from unnest($1::int[]) as number
+"""
 _SELECT_IDS = "select id from account where id = any($1::int[])"
 _INSERT = "insert into account (name, isActive) values ($1, $2) returning id, name, isActive as active"
 _UPDATE = """
@@ -42,19 +58,33 @@ class Account(msgspec.Struct, frozen=True):
 Name = Annotated[str, msgspec.Meta(min_length=1, max_length=255)]
 
 
-class _Entry(msgspec.Struct, frozen=True):
-    account: Account | None  # None: there is no such account
+class _Block(msgspec.Struct, frozen=True):
+    """What is known of BLOCK neighbours, a byte each: _UNKNOWN for one that changed since they were read."""
+
     read_at: float
+    states: bytearray
+
+
+class _Reading:
+    """A question to PostgreSQL under way, for whose answer others may wait, too."""
+
+    def __init__(self) -> None:
+        self.over = trio.Event()
+        self.failure: Unavailable | None = None
+        self.changed: set[int] = set()
+        """Accounts that changed meanwhile: of these the answer may be old."""
+        self.void = False  # any account may have changed
 
 
 class Accounts:
     """The accounts, for any task of this process."""
 
     def __init__(self, database: Database, cache_size: int) -> None:
+        """`cache_size` is how many accounts are remembered, in whole blocks."""
         self._database = database
-        self._cache_size = cache_size
-        self._cache: OrderedDict[int, _Entry] = OrderedDict()
-        self._heard = 0
+        self._most_blocks = max(1, cache_size // BLOCK)
+        self._blocks: OrderedDict[int, _Block] = OrderedDict()  # the one used last at the end
+        self._readings: dict[int, _Reading] = {}
         self._listening_since: float | None = None
 
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
@@ -74,28 +104,33 @@ class Accounts:
 
     async def must_be_active(self, account_id: int) -> None:
         """Return if the account takes events. Raises NoSuchAccount, AccountNotActive, and Unavailable if unknown."""
-        entry = self._cache.get(account_id)
-        if entry is None or not self._trusted(entry):
-            try:
-                account = await self._read(account_id)
-            except Unavailable:
-                if entry is None:
-                    raise
-                account = entry.account
-        else:
-            self._cache.move_to_end(account_id)
-            account = entry.account
-        if account is None:
-            raise NoSuchAccount(account_id)
-        if not account.is_active:
-            raise AccountNotActive(account_id)
+        if self._state(account_id) != _ACTIVE:
+            for error in (await self.check([account_id])).values():
+                raise error
+
+    async def check(self, account_ids: Collection[int]) -> dict[int, TrackerError]:
+        """Return why each of these accounts that takes no events takes none: NoSuchAccount, AccountNotActive, or
+        Unavailable if that is unknown. PostgreSQL is asked together for all that are not remembered."""
+        states = {account_id: self._state(account_id) for account_id in account_ids}
+        unknown = {account_id for account_id, state in states.items() if state == _UNKNOWN}
+        failure = await self._ask(unknown, states) if unknown else None
+        refused: dict[int, TrackerError] = {}
+        for account_id, state in states.items():
+            if state == _MISSING:
+                refused[account_id] = NoSuchAccount(account_id)
+            elif state == _INACTIVE:
+                refused[account_id] = AccountNotActive(account_id)
+            elif state == _UNKNOWN:
+                assert failure is not None
+                refused[account_id] = Unavailable(failure.part, failure.reason)
+        return refused
 
     async def get(self, account_id: int) -> Account:
         """The account as PostgreSQL has it now. Raises NoSuchAccount and Unavailable."""
-        account = await self._read(account_id)
-        if account is None:
+        rows = await self._database.fetch(_SELECT, account_id) if account_id <= LARGEST_ID else []
+        if not rows:
             raise NoSuchAccount(account_id)
-        return account
+        return _account(rows[0])
 
     async def existing(self, account_ids: Collection[int]) -> set[int]:
         """Which of these accounts there are, by one query. Raises Unavailable."""
@@ -122,34 +157,99 @@ class Accounts:
             raise NoSuchAccount(account_id)
         return _account(row)
 
-    def _trusted(self, entry: _Entry) -> bool:
-        if self._listening_since is not None:
-            return entry.read_at >= self._listening_since
-        return trio.current_time() - entry.read_at < TRUSTED_UNHEARD
+    def _state(self, account_id: int, *, however_old: bool = False) -> int:
+        """What is remembered of an account."""
+        number = account_id // BLOCK
+        block = self._blocks.get(number)
+        if block is None:
+            return _UNKNOWN if account_id <= LARGEST_ID else _MISSING
+        if not however_old and not self._trusted(block):
+            return _UNKNOWN
+        self._blocks.move_to_end(number)
+        return block.states[account_id % BLOCK]
 
-    async def _read(self, account_id: int) -> Account | None:
-        if account_id > LARGEST_ID:
-            return None
-        heard, started_at = self._heard, trio.current_time()
-        rows = await self._database.fetch(_SELECT, account_id)
-        account = _account(rows[0]) if rows else None
-        if self._heard == heard:  # else this answer may be older than a change that we were told of meanwhile
-            self._cache[account_id] = _Entry(account, started_at)
-            self._cache.move_to_end(account_id)
-            if len(self._cache) > self._cache_size:
-                self._cache.popitem(last=False)
-        return account
+    def _trusted(self, block: _Block) -> bool:
+        if self._listening_since is not None:
+            return block.read_at >= self._listening_since
+        return trio.current_time() - block.read_at < TRUSTED_UNHEARD
+
+    async def _ask(self, unknown: set[int], states: dict[int, int]) -> Unavailable | None:
+        """Put into `states` what is unknown of accounts; return why something still is, if so."""
+        while unknown:
+            numbers = {account_id // BLOCK for account_id in unknown}
+            if mine := [number for number in numbers if number not in self._readings][:_BLOCKS_AT_ONCE]:
+                try:
+                    answer = await self._read_blocks(mine)
+                except Unavailable as failure:
+                    return self._make_do(unknown, states, failure)
+                for account_id in [account_id for account_id in unknown if account_id // BLOCK in answer]:
+                    states[account_id] = answer[account_id // BLOCK][account_id % BLOCK]
+                    unknown.remove(account_id)
+            else:
+                reading = self._readings[numbers.pop()]
+                await reading.over.wait()
+                if reading.failure is not None:
+                    return self._make_do(unknown, states, reading.failure)
+            states.update((account_id, self._state(account_id)) for account_id in unknown)
+            unknown = {account_id for account_id in unknown if states[account_id] == _UNKNOWN}
+        return None
+
+    def _make_do(self, unknown: set[int], states: dict[int, int], failure: Unavailable) -> Unavailable:
+        """Take what is remembered, however old it is."""
+        states.update((account_id, self._state(account_id, however_old=True)) for account_id in unknown)
+        return failure
+
+    async def _read_blocks(self, numbers: list[int]) -> dict[int, bytes]:
+        """What PostgreSQL says of blocks; it is remembered, but for what changed meanwhile. Raises Unavailable."""
+        reading = _Reading()
+        self._readings.update((number, reading) for number in numbers)
+        started_at = trio.current_time()
+        try:
+            rows = await self._database.fetch(_SELECT_BLOCKS, numbers, BLOCK)
+        except Unavailable as failure:
+            reading.failure = failure
+            raise
+        finally:
+            for number in numbers:
+                del self._readings[number]
+            reading.over.set()
+        answer = {row["number"]: _states(row["active"] or (), row["inactive"] or ()) for row in rows}
+        if not reading.void:
+            for number, states in answer.items():
+                self._blocks[number] = _Block(started_at, bytearray(states))
+                self._blocks.move_to_end(number)
+            self._forget(reading.changed)
+            while len(self._blocks) > self._most_blocks:
+                self._blocks.popitem(last=False)
+        return answer
 
     def _changed(self, payload: str) -> None:
         """Hear of a notification: IDs with spaces between. Anything else means that any account may have changed."""
-        self._heard += 1
+        readings = set(self._readings.values())
         try:
             changed = [int(account_id) for account_id in payload.split()]
         except ValueError:
-            self._cache.clear()
+            self._blocks.clear()
+            for reading in readings:
+                reading.void = True
         else:
-            for account_id in changed:
-                self._cache.pop(account_id, None)
+            self._forget(changed)
+            for reading in readings:
+                reading.changed.update(changed)
+
+    def _forget(self, account_ids: Iterable[int]) -> None:
+        for account_id in account_ids:
+            if block := self._blocks.get(account_id // BLOCK):
+                block.states[account_id % BLOCK] = _UNKNOWN
+
+
+def _states(active: Iterable[int], inactive: Iterable[int]) -> bytes:
+    states = bytearray([_MISSING]) * BLOCK
+    for account_id in active:
+        states[account_id % BLOCK] = _ACTIVE
+    for account_id in inactive:
+        states[account_id % BLOCK] = _INACTIVE
+    return bytes(states)
 
 
 def _account(row: asyncpg.Record) -> Account:

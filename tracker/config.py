@@ -59,7 +59,10 @@ class Config:
         10_000, "How many events may wait for the log; beyond that: 503.", metavar="N", type=click.IntRange(1)
     )
     cache_size: int = setting(
-        100_000, "How many accounts are remembered between requests.", metavar="N", type=click.IntRange(1)
+        10_000_000,
+        "How many accounts are remembered between requests, by neighbours of 1024; each takes a byte.",
+        metavar="N",
+        type=click.IntRange(1),
     )
     keep_index: int = setting(
         1_000_000,
