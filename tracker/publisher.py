@@ -1,12 +1,16 @@
 """The publisher: from accepted events to the log, in batches, one at a time, in the order of acceptance.
 
-The queue is bounded. While one batch is on its way the next one gathers, so batches grow with the load and a lone
-event leaves at once. A batch that gets no answer is sent again, under its number, as long as anyone waits for it: the
-log recognises it.
+Who waits is bounded. While one batch is on its way the next one gathers, so batches grow with the load and a lone event
+leaves at once. A batch that gets no answer is sent again, under its number, as long as anyone waits for it: the log
+recognises it.
+
+Senders wait in two lines, those of one event and those of many. Each is served in its order, and a batch takes from
+both, so neither kind keeps the other waiting.
 """
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Sequence
 
 import trio
@@ -18,33 +22,98 @@ from shared.log import PART, Appended, EventLog
 PATIENCE = 4.5
 """For how many seconds a sender waits for the log before it is refused."""
 
+Outcome = Appended | Unavailable | OutcomeUnknown
+
 _RETRY_EVERY = 0.2
+_LOOK_EVERY = 0.25
+"""How often, in seconds, it is looked who has waited too long: cheaper than a deadline for each of them."""
 _BATCH_EVENTS = 500
 _BATCH_BYTES = 1 << 20
 
 
-class _Waiting:
-    """An event whose sender waits for the outcome."""
+class _Sender:
+    """A task that waits for what becomes of its events."""
 
-    __slots__ = ("draft", "left", "outcome", "settled", "taken")
+    __slots__ = ("_task", "drafts", "outcomes", "since", "taken")
 
-    def __init__(self, draft: Draft) -> None:
-        self.draft = draft
-        self.taken = False  # into a batch: from here on only the log knows whether it is in
-        self.left = False  # the sender waits no longer
-        self.settled = trio.Event()
-        self.outcome: Appended | Unavailable | OutcomeUnknown = OutcomeUnknown(PART, "no answer in time")
+    def __init__(self, drafts: Sequence[Draft]) -> None:
+        self.drafts = drafts
+        self.taken = 0  # so many are in batches: of those only the log knows whether they are in
+        self.outcomes: list[Appended | Unavailable] = []  # of the first ones
+        self.since = trio.current_time()
+        self._task: trio.lowlevel.Task | None = trio.lowlevel.current_task()
+
+    @property
+    def left(self) -> bool:
+        """Whether it waits no longer."""
+        return self._task is None
+
+    async def wait(self) -> None:
+        """Return when it is woken. An event and a cancel scope for each sender would take half of a commit."""
+        await trio.lowlevel.wait_task_rescheduled(self._leave)
+
+    def wake(self) -> None:
+        if self._task is not None:
+            trio.lowlevel.reschedule(self._task)
+            self._task = None
+
+    def _leave(self, _: object) -> trio.lowlevel.Abort:
+        self._task = None
+        return trio.lowlevel.Abort.SUCCEEDED
+
+
+class _Batch:
+    """Events on their way to the log, and how many of them are whose."""
+
+    def __init__(self) -> None:
+        self.drafts: list[Draft] = []
+        self.parts: list[tuple[_Sender, int]] = []
+        self._bytes = 0
+
+    def take(self, line: deque[_Sender], events: int) -> None:
+        """Take from the senders in front until there are so many events, or too many bytes for another one."""
+        while line and len(self.drafts) < events and self._bytes < _BATCH_BYTES:
+            sender = line[0]
+            before = len(self.drafts)
+            if not sender.left:
+                for draft in sender.drafts[sender.taken : sender.taken + events - before]:
+                    self.drafts.append(draft)
+                    self._bytes += len(draft.head)
+                    if self._bytes >= _BATCH_BYTES:
+                        break
+                count = len(self.drafts) - before
+                sender.taken += count
+                self.parts.append((sender, count))
+            if sender.left or sender.taken == len(sender.drafts):
+                line.popleft()
+
+    def settle(self, outcomes: Sequence[Appended | Unavailable]) -> None:
+        """Tell the senders, and wake those who know all now."""
+        begin = 0
+        for sender, count in self.parts:
+            sender.outcomes += outcomes[begin : begin + count]
+            begin += count
+            if len(sender.outcomes) == len(sender.drafts):
+                sender.wake()
+
+    @property
+    def deserted(self) -> bool:
+        """Whether nobody waits for it."""
+        return all(sender.left for sender, _ in self.parts)
 
 
 class Publisher:
     """Commits events to the log, for any task of this process while the service `run` is up."""
 
     def __init__(self, event_log: EventLog, queue_size: int) -> None:
-        """`queue_size` is how many events may wait."""
+        """`queue_size` is how many senders of single events may wait."""
         self._log = event_log
         self._queue_size = queue_size
-        self._send, self._receive = trio.open_memory_channel[_Waiting](queue_size)
+        self._singles: deque[_Sender] = deque()
+        self._lots: deque[_Sender] = deque()
+        self._under_way = _Batch()
         self._batches = 0
+        self._more = trio.Event()
 
     async def commit(self, draft: Draft) -> Appended:
         """Return where the event stands in the log, once it is there.
@@ -53,66 +122,74 @@ class Publisher:
         OutcomeUnknown if it was sent but no answer came; both within 5 s. A sender that is cancelled takes back an
         event that is still waiting.
         """
-        waiting = _Waiting(draft)
-        try:
-            self._send.send_nowait(waiting)
-        except trio.WouldBlock:
-            raise Unavailable(PART, f"{self._queue_size} events are waiting for it already") from None
-        try:
-            with trio.move_on_after(PATIENCE):
-                await waiting.settled.wait()
-        finally:
-            waiting.left = True
-        if not waiting.taken:
-            raise Unavailable(PART, "too slow for the events that are waiting")
-        if isinstance(waiting.outcome, Appended):
-            return waiting.outcome
-        raise type(waiting.outcome)(PART, waiting.outcome.reason)  # one of its own for each sender
+        if len(self._singles) >= self._queue_size:
+            raise Unavailable(PART, f"{self._queue_size} events are waiting for it already")
+        [outcome] = await self._wait((draft,), self._singles)
+        if isinstance(outcome, Appended):
+            return outcome
+        raise type(outcome)(PART, outcome.reason)  # one of its own for each sender
+
+    async def commit_many(self, drafts: Sequence[Draft]) -> list[Outcome]:
+        """Commit events in their order; return what became of each: where it stands, or why it is certainly not there
+        (Unavailable), or that it was sent but no answer came (OutcomeUnknown).
+
+        At most 1,000 at a time. Where the queue of single events refuses, this waits for its turn; the outcomes are
+        there within 5 s all the same. A sender that is cancelled takes back the events that are still waiting.
+        """
+        return await self._wait(drafts, self._lots) if drafts else []
 
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         """Service: commit what is waiting, batch by batch."""
-        task_status.started()
-        while True:
-            batch = self._gather(await self._receive.receive())
-            if batch:
-                await self._append(batch)
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(self._refuse_the_late)
+            task_status.started()
+            while True:
+                self._under_way = batch = self._gather()
+                if batch.drafts:
+                    await self._append(batch)
+                else:
+                    self._more = trio.Event()
+                    await self._more.wait()
 
-    def _gather(self, first: _Waiting) -> list[_Waiting]:
-        batch: list[_Waiting] = []
-        size = 0
-        waiting = first
-        while True:
-            if not waiting.left:
-                waiting.taken = True
-                batch.append(waiting)
-                size += len(waiting.draft.head)
-            if len(batch) == _BATCH_EVENTS or size >= _BATCH_BYTES:
-                return batch
-            try:
-                waiting = self._receive.receive_nowait()
-            except trio.WouldBlock:
-                return batch
+    async def _wait(self, drafts: Sequence[Draft], line: deque[_Sender]) -> list[Outcome]:
+        sender = _Sender(drafts)
+        line.append(sender)
+        self._more.set()
+        await sender.wait()
+        outcomes: list[Outcome] = [*sender.outcomes]
+        if len(outcomes) < len(drafts):
+            outcomes += [OutcomeUnknown(PART, "no answer in time")] * (sender.taken - len(outcomes))
+            outcomes += [Unavailable(PART, "too slow for the events that are waiting")] * (len(drafts) - sender.taken)
+        return outcomes
 
-    async def _append(self, batch: list[_Waiting]) -> None:
+    def _gather(self) -> _Batch:
+        batch = _Batch()
+        batch.take(self._singles, _BATCH_EVENTS // 2 if self._lots else _BATCH_EVENTS)
+        batch.take(self._lots, _BATCH_EVENTS)
+        return batch
+
+    async def _append(self, batch: _Batch) -> None:
         self._batches += 1
-        drafts = [waiting.draft for waiting in batch]
-        unknown: OutcomeUnknown | None = None
+        unknown = False
         while True:
             try:
-                outcomes = await self._log.append(drafts, self._batches)
-            except OutcomeUnknown as error:
-                unknown = error
+                return batch.settle(await self._log.append(batch.drafts, self._batches))
+            except OutcomeUnknown:
+                unknown = True
             except Unavailable as error:
-                if unknown is None:
-                    return _settle(batch, [error] * len(batch))
-            else:
-                return _settle(batch, outcomes)
-            if all(waiting.left for waiting in batch):
+                if not unknown:
+                    return batch.settle([error] * len(batch.drafts))
+            if batch.deserted:
                 return None
             await trio.sleep(_RETRY_EVERY)
 
-
-def _settle(batch: list[_Waiting], outcomes: Sequence[Appended | Unavailable]) -> None:
-    for waiting, outcome in zip(batch, outcomes, strict=True):
-        waiting.outcome = outcome
-        waiting.settled.set()
+    async def _refuse_the_late(self) -> None:
+        while True:
+            await trio.sleep(_LOOK_EVERY)
+            too_early = trio.current_time() - PATIENCE
+            for line in (self._singles, self._lots):
+                while line and (line[0].left or line[0].since <= too_early):
+                    line.popleft().wake()
+            for sender, _ in self._under_way.parts:
+                if sender.since <= too_early:
+                    sender.wake()

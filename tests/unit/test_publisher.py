@@ -182,3 +182,132 @@ async def test_batches_are_bounded(log: Log, nursery: trio.Nursery, monkeypatch:
     await nursery.start(publisher.run)
     await wait_all_tasks_blocked()
     assert log.batches == [[b"a", b"b"], [b"c", b"0123456789"], [b"d"]]
+
+
+class Lots:
+    """Sends lots of events and keeps the outcomes of each."""
+
+    def __init__(self, publisher: Publisher, nursery: trio.Nursery) -> None:
+        self._publisher = publisher
+        self._nursery = nursery
+        self.got: dict[str, list[object]] = {}
+
+    async def send(self, *lots: str) -> None:
+        """Start the senders of these lots, of an event for each letter, and return once they wait."""
+        for lot in lots:
+            self._nursery.start_soon(self._send, lot)
+            await wait_all_tasks_blocked()
+
+    async def _send(self, lot: str) -> None:
+        outcomes = await self._publisher.commit_many([Draft(1, letter.encode()) for letter in lot])
+        self.got[lot] = [
+            outcome.position if isinstance(outcome, Appended) else (type(outcome), outcome.reason)
+            for outcome in outcomes
+        ]
+
+
+@pytest.fixture
+def lots(publisher: Publisher, nursery: trio.Nursery) -> Lots:
+    return Lots(publisher, nursery)
+
+
+async def test_many_are_committed_in_their_order_with_an_outcome_each(lots: Lots, log: Log) -> None:
+    log.may_answer.set()
+    await lots.send("abc", "")
+    assert log.batches == [[b"a", b"b", b"c"]]
+    assert lots.got == {"abc": ["a", "b", "c"], "": []}
+
+
+async def test_a_spoiled_event_among_many_spoils_no_other(publisher: Publisher, log: Log) -> None:
+    log.may_answer.set()
+    good, spoiled, also_good = await publisher.commit_many([Draft(1, head) for head in (b"a", b"spoiled", b"b")])
+    assert (good, also_good) == (Appended("a", 1), Appended("b", 1))
+    assert isinstance(spoiled, Unavailable)
+
+
+async def test_many_wait_for_room_where_a_single_one_is_refused(
+    senders: Senders, lots: Lots, log: Log, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "_BATCH_EVENTS", 4)
+    await senders.send("0", "1", "2", "3", "refused")
+    await lots.send("abcdef", "gh")
+    assert senders.got == {"refused": Unavailable}
+    assert log.batches == [[b"0"]]
+    log.may_answer.set()
+    await wait_all_tasks_blocked()
+    assert lots.got == {"abcdef": list("abcdef"), "gh": list("gh")}
+    assert log.batches == [[b"0"], [b"1", b"2", b"a", b"b"], [b"3", b"c", b"d", b"e"], [b"f", b"g", b"h"]]
+    assert senders.got == {name: name for name in "0123"} | {"refused": Unavailable}
+
+
+async def test_many_are_answered_for_within_5_seconds(
+    lots: Lots, log: Log, autojump_clock: MockClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "_BATCH_EVENTS", 2)
+    started = trio.current_time()
+    await lots.send("abcde", "fg")
+    log.may_answer.set()
+    await wait_all_tasks_blocked()
+    assert log.batches == [[b"a", b"b"], [b"c", b"d"], [b"e", b"f"], [b"g"]]
+    assert lots.got == {"abcde": list("abcde"), "fg": list("fg")}
+
+    log.batches.clear()
+    log.may_answer = trio.Event()
+    await lots.send("hijkl", "mn")
+    with trio.fail_after(60):
+        while len(lots.got) < 4:
+            await trio.sleep(0.1)
+    assert trio.current_time() - started <= 5
+    unknown = (OutcomeUnknown, "no answer in time")
+    refused = (Unavailable, "too slow for the events that are waiting")
+    assert lots.got["hijkl"] == [unknown] * 2 + [refused] * 3
+    assert lots.got["mn"] == [refused] * 2
+    log.may_answer.set()
+    await trio.sleep(5)
+    await lots.send("o")
+    assert log.batches == [[b"h", b"i"], [b"h", b"i"], [b"o"]]
+
+
+async def test_what_is_answered_before_the_log_falls_silent_is_known(
+    lots: Lots, log: Log, autojump_clock: MockClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "_BATCH_EVENTS", 2)
+    await lots.send("abcde")
+    log.may_answer.set()
+    log.may_answer = trio.Event()
+    await trio.sleep(6)
+    unknown = (OutcomeUnknown, "no answer in time")
+    assert lots.got["abcde"] == ["a", "b", unknown, unknown, (Unavailable, "too slow for the events that are waiting")]
+
+
+async def test_a_refused_batch_fails_for_its_events_and_the_rest_of_many_goes_on(
+    lots: Lots, log: Log, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "_BATCH_EVENTS", 2)
+    await lots.send("abc")
+    log.failure = Unavailable("log", "as told")
+    answer, log.may_answer = log.may_answer, trio.Event()
+    answer.set()
+    await wait_all_tasks_blocked()
+    log.failure = None
+    log.may_answer.set()
+    await wait_all_tasks_blocked()
+    assert lots.got == {"abc": [(Unavailable, "as told"), (Unavailable, "as told"), "c"]}
+
+
+async def test_a_cancelled_sender_of_many_takes_back_what_is_still_waiting(
+    publisher: Publisher, lots: Lots, log: Log, nursery: trio.Nursery, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "_BATCH_EVENTS", 2)
+    with trio.CancelScope() as scope:
+
+        async def cancel() -> None:
+            await wait_all_tasks_blocked()
+            scope.cancel()
+
+        nursery.start_soon(cancel)
+        await publisher.commit_many([Draft(1, b"a"), Draft(1, b"b"), Draft(1, b"cancelled")])
+    assert scope.cancelled_caught
+    log.may_answer.set()
+    await lots.send("d")
+    assert log.batches == [[b"a", b"b"], [b"d"]]
