@@ -40,6 +40,11 @@ class Rates:
                 self._sampled_at = float("-inf")
             await trio.sleep(SAMPLE_EVERY)
 
+    @property
+    def sampled(self) -> int:
+        """The rate as it was at the last sample, 0 while the log is away."""
+        return rise(self._samples) if self._samples else 0
+
     async def per_second(self) -> int:
         """The events of the last second, by all trackers. Raises Unavailable while the log is away."""
         asked_at = trio.current_time()

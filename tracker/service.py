@@ -16,6 +16,7 @@ from shared.feed import Feed
 from shared.log import PART as LOG
 from shared.log import EventLog
 from shared.supervision import Health, after, supervise
+from tracker import metrics
 from tracker.accounts import Accounts
 from tracker.config import Config
 from tracker.database import PART as DATABASE
@@ -74,7 +75,7 @@ async def _run(config: Config, stopping: trio.Event, task_status: trio.TaskStatu
         accounts = Accounts(database, config.cache_size)
         publisher = Publisher(event_log, config.queue_size)
         rates = Rates(event_log)
-        healths = [Health(part, _report) for part in (DATABASE, LOG, FEED)]
+        healths = [_part(part) for part in (DATABASE, LOG, FEED)]
         database_health, log_health, feed_health = healths
         app = create_app(
             Tracking(accounts, publisher),
@@ -95,15 +96,13 @@ async def _run(config: Config, stopping: trio.Event, task_status: trio.TaskStatu
                 services.start_soon(_serve_http, app, listeners, [database_health, log_health], services.cancel_scope)
                 async with trio.open_nursery() as starting:
                     for own in embedded.values():
-                        starting.start_soon(
-                            servers.start, supervise, own.run, Health(f"own {type(own).__name__}", _report)
-                        )
+                        starting.start_soon(servers.start, supervise, own.run, _part(f"own {type(own).__name__}"))
                 services.start_soon(supervise, database.run, database_health)
-                services.start_soon(supervise, after(database_health, accounts.run), Health("account changes", _report))
+                services.start_soon(supervise, after(database_health, accounts.run), _part("account changes"))
                 services.start_soon(supervise, event_log.run, log_health)
                 services.start_soon(supervise, feed.run, feed_health)
-                services.start_soon(supervise, publisher.run, Health("publisher", _report))
-                services.start_soon(supervise, rates.run, Health("rates", _report))
+                services.start_soon(supervise, publisher.run, _part("publisher"))
+                services.start_soon(supervise, rates.run, _part("rates"))
                 for health in healths:
                     await health.wait_up()
                 ready = True
@@ -138,6 +137,10 @@ async def _stop_at_signal(signals: AsyncIterator[int], stopping: trio.Event, pro
         if stopping.is_set():
             program.cancel()
         stopping.set()
+
+
+def _part(name: str) -> Health:
+    return metrics.Part(name, _report)
 
 
 def _report(part: str, reason: str | None) -> None:

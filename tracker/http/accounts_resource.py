@@ -33,9 +33,9 @@ def blueprint(accounts: Accounts) -> Blueprint:
     """The resource, over running `Accounts`."""
     routes = Blueprint("accounts", __name__)
 
-    @routes.get("/<id_text>")
-    async def get(id_text: str) -> Response:
-        return _answer(await accounts.get(account_id(id_text)))
+    @routes.get("/<id>")
+    async def get(id: str) -> Response:
+        return _answer(await accounts.get(account_id(id)))
 
     @routes.post("/")
     async def post() -> Response:
@@ -43,9 +43,9 @@ def blueprint(accounts: Accounts) -> Blueprint:
         account = await accounts.create(new.name, new.is_active)
         return _answer(account, 201, {"Location": f"/{account.id}"})
 
-    @routes.patch("/<id_text>")
-    async def patch(id_text: str) -> Response:
-        account = account_id(id_text)
+    @routes.patch("/<id>")
+    async def patch(id: str) -> Response:
+        account = account_id(id)
         change = await _body(AccountChange)
         if change.name is msgspec.UNSET and change.is_active is msgspec.UNSET:
             raise Refused('There is nothing to change; send "Name", "IsActive" or both.')

@@ -8,7 +8,7 @@ from typing import Any, cast
 
 import structlog
 import trio
-from quart import Response, current_app, has_websocket_context, request
+from quart import Response, current_app, has_websocket_context, request, websocket
 from quart_trio import QuartTrio
 from quart_trio.wrappers import TrioWebsocket
 from werkzeug.exceptions import BadRequest, HTTPException, MethodNotAllowed, RequestEntityTooLarge, RequestTimeout
@@ -18,6 +18,7 @@ from werkzeug.routing.exceptions import WebsocketMismatch
 from shared.errors import TrackerError, first_leaf
 from shared.frames import encode
 from shared.supervision import Health
+from tracker import metrics
 from tracker.accounts import Accounts
 from tracker.http import accounts_resource, event_resource, operations, problems, rate_resource, stream_resource
 from tracker.http.endings import LAST_WORDS, SPREAD, Ending
@@ -61,6 +62,8 @@ def create_app(
     app.register_blueprint(event_resource.blueprint(tracking, max_data))
     app.register_blueprint(operations.blueprint(healths))
     app.after_request(_no_type_without_body)
+    app.after_request(_counted)
+    app.after_websocket(_counted_websocket)
     app.register_error_handler(TrackerError, _tracker_error)
     app.register_error_handler(HTTPException, _http_error)
     return app
@@ -76,6 +79,21 @@ async def _no_type_without_body(response: Response) -> Response:
     if request.method != "HEAD" and response.content_length == 0:
         response.headers.pop("Content-Type", None)
     return response
+
+
+async def _counted(response: Response) -> Response:
+    metrics.answered(request.method, _route(request), response.status_code)
+    return response
+
+
+async def _counted_websocket(response: Any) -> Any:
+    if response is not None and not cast(Any, websocket).accepted:
+        metrics.answered("WEBSOCKET", _route(websocket), response.status_code)
+    return response
+
+
+def _route(asked: Any) -> str | None:
+    return asked.url_rule.rule if asked.url_rule else None
 
 
 async def _tracker_error(error: TrackerError) -> Response:
@@ -117,6 +135,7 @@ class Socket(TrioWebsocket):
     async def accept(self, *args: Any, **kwargs: Any) -> None:
         await super().accept(*args, **kwargs)
         self.accepted = True
+        metrics.answered("WEBSOCKET", _route(self), 101)
 
     async def send(self, data: Any) -> None:
         """Send a message. After the end nothing is sent any more."""

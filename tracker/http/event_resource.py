@@ -15,10 +15,10 @@ def blueprint(tracking: Tracking, max_data: int) -> Blueprint:
     """The resource; an event's data may take `max_data` bytes as JSON."""
     routes = Blueprint("event", __name__)
 
-    @routes.put("/<id_text>")
-    async def put(id_text: str) -> Response:
+    @routes.put("/<id>")
+    async def put(id: str) -> Response:
         body = cast(bytes, await request.get_data(cache=False))  # before any refusal: else the connection must close
-        account = account_id(id_text)
+        account = account_id(id)
         data = event_data(request.query_string, request.headers.get("Content-Type", ""), body, max_data)
         key = idempotency_key(request.headers.getlist("Idempotency-Key"))
         appended = await tracking.accept(account, data, key)

@@ -1,18 +1,20 @@
-"""`GET /livez` and `GET /readyz`: for whoever runs the tracker."""
+"""`GET /livez`, `GET /readyz` and `GET /metrics`: for whoever runs the tracker."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
 import msgspec
-from quart import Blueprint, Response
+import trio
+from quart import Blueprint, Response, request
 
 from shared.supervision import Health
+from tracker import metrics
 from tracker.http import problems
 
 
 def blueprint(healths: Sequence[Health]) -> Blueprint:
-    """The probes. Ready is a tracker whose parts are all up."""
+    """The probes and the metrics. Ready is a tracker whose parts are all up."""
     routes = Blueprint("operations", __name__)
 
     @routes.get("/livez")
@@ -27,5 +29,11 @@ def blueprint(healths: Sequence[Health]) -> Blueprint:
             problem = problems.problem(503, f"Not ready: {names}.")
             return Response(problem.body(), problem.status, problem.headers())
         return Response(msgspec.json.encode({"Status": "ready"}), content_type="application/json")
+
+    @routes.get("/metrics")
+    async def get_metrics() -> Response:
+        # In a thread: those of several workers are read from files.
+        body, content_type = await trio.to_thread.run_sync(metrics.exposed, request.headers.get("Accept", ""))
+        return Response(body, content_type=content_type)
 
     return routes
