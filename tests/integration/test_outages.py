@@ -152,7 +152,7 @@ async def test_postgresql_away(fragile: tuple[Fragile, Fragile], start_tracker: 
         assert (await client.put("/1", params={"data": "known"})).status_code == 202
         assert (await client.put("/1001", params={"data": "known to be none"})).status_code == 404
         for answer in (
-            await client.put("/2", params={"data": "not known"}),
+            await client.put("/5000", params={"data": "not known"}),
             await client.get("/1"),
             await client.post("/", json={"Name": "new"}),
             await client.patch("/1", json={"IsActive": False}),
@@ -161,7 +161,7 @@ async def test_postgresql_away(fragile: tuple[Fragile, Fragile], start_tracker: 
             assert answer.headers["Retry-After"] == "2"
         await postgres.start()
         await until_ready(client)
-        assert (await client.put("/2", params={"data": "x"})).status_code == 202
+        assert (await client.put("/5000", params={"data": "x"})).status_code == 404
         assert (await client.get("/1")).json()["IsActive"] is True
 
 
@@ -174,13 +174,13 @@ async def test_postgresql_frozen(fragile: tuple[Fragile, Fragile], start_tracker
         try:
             with trio.fail_after(10):
                 assert (await client.put("/1", params={"data": "known"})).status_code == 202
-                assert (await client.put("/2", params={"data": "not known"})).status_code == 503
+                assert (await client.put("/5000", params={"data": "not known"})).status_code == 503
                 assert (await client.patch("/1", json={"Name": "x"})).status_code in (503, 504)
             await until_not_ready(client, "database")
         finally:
             postgres.thaw()
         await until_ready(client)
-        assert (await client.put("/2", params={"data": "x"})).status_code == 202
+        assert (await client.put("/5000", params={"data": "x"})).status_code == 404
 
 
 async def test_servers_come_after_the_tracker(
