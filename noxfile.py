@@ -1,4 +1,5 @@
-"""What is checked, and how: `nox -s tests`, `nox -s lint`, `nox -s types`; and `nox -s faults`, which takes minutes."""
+"""What is checked, and how: `nox -s tests`, `nox -s lint`, `nox -s types`; and what takes minutes: `nox -s faults`,
+`nox -s bench`."""
 
 import shutil
 import subprocess
@@ -57,3 +58,12 @@ def faults(session: nox.Session) -> None:
     """Break one thing after the other under load, and count what was lost: `nox -s faults -- --help`."""
     session.install("-e", ".[dev]")
     session.run("python", "-m", "tests.faults", *session.posargs)
+
+
+@nox.session
+def bench(session: nox.Session) -> None:
+    """Measure the tracker against what it is to be compared with: `nox -s bench -- --help`."""
+    if shutil.which("wrk") is None:
+        session.error("There is no wrk on PATH. Install it: apt-get install wrk.")
+    session.install("-e", ".[dev]")
+    session.run("python", "-m", "tests.benchmarks", *session.posargs)
