@@ -1,5 +1,8 @@
-"""wrk: PUTs as fast as they are answered, over so many connections. Alone on two cores it sends 60,000 a second and
-more, six times what the fastest side answers."""
+"""wrk: PUTs as fast as they are answered, over so many connections.
+
+It is no bottleneck: against an nginx that answers 202 it sends 200,000 a second, where `bare` answers 58,000 (over 32
+connections, both on the same two cores).
+"""
 
 from __future__ import annotations
 
