@@ -30,7 +30,7 @@ from quart_trio import QuartTrio
 from shared.errors import NoSuchAccount, Refused
 from shared.log import Appended
 from tracker.accounts import Account
-from tracker.http import server
+from tracker.http import lane, limits, server
 from tracker.http.app import TrackerApp, create_app
 
 GOOD = b"GET /livez HTTP/1.1\r\nHost: t\r\n\r\n"
@@ -249,10 +249,10 @@ async def test_what_is_no_http_is_a_400_and_the_end(served: Server, sent: bytes)
 
 async def test_a_head_that_is_too_large_is_a_431(served: Server) -> None:
     async with served.wire() as wire:
-        await wire.send(b"GET / HTTP/1.1\r\nHost: t\r\nA: " + b"a" * (server.MAX_HEAD + 1))
+        await wire.send(b"GET / HTTP/1.1\r\nHost: t\r\nA: " + b"a" * (limits.MAX_HEAD + 1))
         answer = await wire.answer()
         assert answer.status == 431
-        assert str(server.MAX_HEAD) in answer.problem["detail"]
+        assert str(limits.MAX_HEAD) in answer.problem["detail"]
         assert await wire.ended() == b""
 
 
@@ -368,7 +368,7 @@ async def test_an_answer_before_the_body_says_that_the_connection_ends(served: S
 
 
 async def test_connection_close_is_honoured(served: Server, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(server, "LINGER", 0.1)
+    monkeypatch.setattr(limits, "LINGER", 0.1)
     async with served.wire() as wire:
         answer = await wire.ask(GOOD[:-2] + b"Connection: close\r\n\r\n")
         assert (answer.status, answer.headers["connection"]) == (200, "close")
@@ -380,7 +380,7 @@ async def test_connection_close_is_honoured(served: Server, monkeypatch: pytest.
 
 
 async def test_an_idle_connection_ends(served: Server, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(server, "IDLE_TIMEOUT", 0.1)
+    monkeypatch.setattr(limits, "IDLE_TIMEOUT", 0.1)
     async with served.wire() as fresh, served.wire() as used:
         assert (await used.ask(GOOD)).status == 200
         assert (await used.ask(PUT)).status == 202
@@ -390,7 +390,7 @@ async def test_an_idle_connection_ends(served: Server, monkeypatch: pytest.Monke
 
 
 async def test_a_request_under_way_is_not_idle(served: Server, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(server, "IDLE_TIMEOUT", 0.05)
+    monkeypatch.setattr(limits, "IDLE_TIMEOUT", 0.05)
     served.services.gate = trio.Event()
     async with served.wire() as wire:
         await wire.send(PUT)
@@ -412,7 +412,7 @@ async def test_connections_are_not_recycled_still() -> None:
 
 
 async def test_a_head_that_does_not_come_in_time_is_a_408(served: Server, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(server, "HEAD_TIMEOUT", 0.2)
+    monkeypatch.setattr(limits, "HEAD_TIMEOUT", 0.2)
     async with served.wire() as wire, trio.open_nursery() as nursery:
         assert (await wire.ask(GOOD)).status == 200
         nursery.start_soon(trickle, wire, GOOD)
@@ -459,7 +459,7 @@ async def test_a_413_reaches_a_client_that_is_still_sending(served: Server) -> N
 
 
 async def test_a_client_that_does_not_read_is_cut_off(served: Server, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(server, "SEND_TIMEOUT", 0.3)
+    monkeypatch.setattr(limits, "SEND_TIMEOUT", 0.3)
     async with served.wire(receive_buffer=4096) as wire:
         await never_read(served, wire)
         await served.well()
@@ -470,7 +470,7 @@ async def test_a_client_that_does_not_read_is_cut_off(served: Server, monkeypatc
 async def test_stopping_does_not_wait_for_a_client_that_does_not_read(
     served: Server, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(server, "GRACE", 0.3)
+    monkeypatch.setattr(limits, "GRACE", 0.3)
     async with served.wire(receive_buffer=4096) as wire:
         await never_read(served, wire)
         served.app.stopping.set()
@@ -532,7 +532,7 @@ async def test_a_client_that_will_send_no_more_gets_its_answers(served: Server) 
 
 
 async def test_a_client_that_left_is_not_served_for_ever(served: Server, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(server, "GRACE", 0.1)
+    monkeypatch.setattr(limits, "GRACE", 0.1)
     served.services.gate = trio.Event()
     async with served.wire() as wire:
         await wire.send(PUT)
@@ -751,15 +751,23 @@ async def test_the_app_owns_no_tasks(served: Server) -> None:
     assert not hasattr(served.app, "nursery")
 
 
-async def test_a_connection_that_fails_is_logged_and_no_more(served: Server, monkeypatch: pytest.MonkeyPatch) -> None:
-    async def fail(self: Any) -> None:
+@pytest.mark.parametrize(("kind", "what"), [(server._Connection, "run"), (lane._Visit, "on_header")])
+async def test_a_connection_that_fails_is_logged_and_no_more(
+    served: Server, monkeypatch: pytest.MonkeyPatch, kind: Any, what: str
+) -> None:
+    def fail(self: Any, *args: Any) -> None:
         raise ZeroDivisionError
 
-    with monkeypatch.context() as patched, structlog.testing.capture_logs() as logged:
-        patched.setattr(server._Connection, "run", fail)
-        async with served.wire() as wire:
-            await wire.ended()
-    assert [entry["event"] for entry in logged] == ["connection failed"]
+    with structlog.testing.capture_logs() as logged:
+        async with served.wire() as other:
+            assert (await other.ask(PUT)).status == 202
+            with monkeypatch.context() as patched:
+                patched.setattr(kind, what, fail)
+                async with served.wire() as wire:
+                    await wire.send(PUT if kind is lane._Visit else GOOD)
+                    assert await wire.ended() == b""
+            assert (await other.ask(PUT)).status == 202
+    assert [entry["event"] for entry in logged if entry["log_level"] != "debug"] == ["connection failed"]
 
 
 # Stopping
@@ -805,7 +813,7 @@ async def test_a_request_that_meets_the_stop_is_answered(served: Server) -> None
 
 
 async def test_stopping_waits_no_longer_than_it_says(served: Server, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(server, "GRACE", 0.2)
+    monkeypatch.setattr(limits, "GRACE", 0.2)
     served.services.gate = trio.Event()
     async with served.wire() as wire:
         await wire.send(PUT)

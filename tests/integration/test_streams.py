@@ -25,7 +25,7 @@ from tests.integration import test_http_server
 from tests.integration.stand_ins import EPOCH, Accounts, Feed, History, event
 from tests.integration.test_http_server import UPGRADE, Server, Services, hard_close, websocket
 from tracker.http import app as app_module
-from tracker.http import conversation, endings, server, sessions
+from tracker.http import conversation, endings, limits, server, sessions
 from tracker.http.app import create_app
 
 KINDS = ["text/event-stream", "application/x-ndjson"]
@@ -698,7 +698,7 @@ async def test_there_is_a_bound_for_followers() -> None:
 async def test_a_client_that_leaves_leaves_no_follower(
     tracked: Tracker, request_: bytes, how: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(server, "SEND_TIMEOUT", 3.0)
+    monkeypatch.setattr(limits, "SEND_TIMEOUT", 3.0)
     if how == "away":
         tracked.feed.gate = trio.Event()
     async with tracked.wire() as wire:
@@ -781,7 +781,7 @@ async def test_a_client_that_the_network_lost_is_given_up(tracked: Tracker, monk
     if not hasattr(socket, "TCP_USER_TIMEOUT"):
         pytest.skip("this system has no TCP_USER_TIMEOUT")
     # One that no longer takes anything looks the same to the system, as far as that goes.
-    monkeypatch.setattr(server, "VANISHED", 0.5)
+    monkeypatch.setattr(limits, "VANISHED", 0.5)
     async with tracked.wire(receive_buffer=4096) as wire:
         await wire.send(STREAM % (b"account=7", b"application/x-ndjson"))
         await tracked.feed.has(1)

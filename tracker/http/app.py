@@ -20,8 +20,17 @@ from shared.frames import encode
 from shared.supervision import Health
 from tracker import metrics
 from tracker.accounts import Accounts
-from tracker.http import accounts_resource, event_resource, operations, problems, rate_resource, stream_resource
+from tracker.http import (
+    accounts_resource,
+    event_resource,
+    limits,
+    operations,
+    problems,
+    rate_resource,
+    stream_resource,
+)
 from tracker.http.endings import LAST_WORDS, SPREAD, Ending
+from tracker.http.event_resource import PutEvent
 from tracker.http.origin import Origins
 from tracker.http.sessions import Feed, Places
 from tracker.http.stream_resource import History
@@ -29,8 +38,6 @@ from tracker.rates import Rates
 from tracker.tracking import Tracking
 
 log = structlog.get_logger(__name__)
-
-BODY_TIMEOUT = 10.0
 
 
 def create_app(
@@ -53,13 +60,14 @@ def create_app(
     app = TrackerApp(__name__, static_folder=None)
     app.places = Places(max_followers)
     # White space and escapes make a body larger than the data in it; what counts is checked once that is known.
-    app.config.update(MAX_CONTENT_LENGTH=4 * max_data, BODY_TIMEOUT=BODY_TIMEOUT)
+    app.config.update(MAX_CONTENT_LENGTH=4 * max_data, BODY_TIMEOUT=limits.BODY_TIMEOUT)
     app.url_map.merge_slashes = False  # its redirect would be the one answer of ours in HTML
     app.before_request(_options_of_the_server)
     app.register_blueprint(rate_resource.blueprint(rates))
     app.register_blueprint(accounts_resource.blueprint(accounts))
     app.register_blueprint(stream_resource.blueprint(feed, event_log, accounts, Origins(allow_origin), app.places))
-    app.register_blueprint(event_resource.blueprint(tracking, max_data))
+    app.put_event = event_resource.put_event(tracking, max_data)
+    app.register_blueprint(event_resource.blueprint(app.put_event))
     app.register_blueprint(operations.blueprint(healths))
     app.after_request(_no_type_without_body)
     app.after_request(_counted)
@@ -103,14 +111,13 @@ async def _tracker_error(error: TrackerError) -> Response:
 async def _http_error(error: HTTPException) -> Response:
     if has_websocket_context() and isinstance(error, (MethodNotAllowed, WebsocketMismatch)):
         error = BadRequest("There is no WebSocket at this URL.")
-    status = error.code or 500
     if isinstance(error, RequestEntityTooLarge):
-        detail = f"The body is larger than {current_app.config['MAX_CONTENT_LENGTH']} bytes, which is the most."
+        problem = problems.body_too_large(current_app.config["MAX_CONTENT_LENGTH"])
     elif isinstance(error, RequestTimeout):
-        detail = f"The body did not arrive within {BODY_TIMEOUT:g} seconds."
+        problem = problems.body_too_slow(current_app.config["BODY_TIMEOUT"])
     else:
-        detail = error.description or ""
-    response = _respond(problems.problem(status, detail))
+        problem = problems.problem(error.code or 500, error.description or "")
+    response = _respond(problem)
     for name, value in error.get_headers():
         if name.lower() not in ("content-type", "content-length"):
             response.headers[name] = value
@@ -163,6 +170,8 @@ class TrackerApp(QuartTrio):
         super().__init__(*args, **kwargs)
         self.places = Places(0)
         """Those of streams."""
+        self.put_event: PutEvent
+        """What `PUT /<id>` comes to, for whoever else reads such requests."""
         self.stopping = trio.Event()
         """Set when the server stops: streams end, WebSockets with 1001."""
 

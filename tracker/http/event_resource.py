@@ -2,26 +2,47 @@
 
 from __future__ import annotations
 
-from typing import cast
+from collections.abc import Sequence
+from typing import Protocol, cast
 
 from quart import Blueprint, Response, request
 
 from shared.events import account_id
+from shared.log import Appended
 from tracker.http.intake import event_data, idempotency_key
 from tracker.tracking import Tracking
 
 
-def blueprint(tracking: Tracking, max_data: int) -> Blueprint:
-    """The resource; an event's data may take `max_data` bytes as JSON."""
+class PutEvent(Protocol):
+    """What becomes of a request, whoever read it: from its parts to where its event stands in the log."""
+
+    async def __call__(
+        self, id_text: str, query: bytes, content_type: str, body: bytes, keys: Sequence[str], /
+    ) -> Appended:
+        """`content_type` is the header's value or '', `keys` all values of Idempotency-Key. Raises TrackerError."""
+
+
+def put_event(tracking: Tracking, max_data: int) -> PutEvent:
+    """The resource without its HTTP; an event's data may take `max_data` bytes as JSON."""
+
+    async def put(id_text: str, query: bytes, content_type: str, body: bytes, keys: Sequence[str], /) -> Appended:
+        account = account_id(id_text)
+        data = event_data(query, content_type, body, max_data)
+        return await tracking.accept(account, data, idempotency_key(keys))
+
+    return put
+
+
+def blueprint(put_event: PutEvent) -> Blueprint:
+    """The resource for hypercorn; most requests for it go by the lane, see `tracker.http.lane`."""
     routes = Blueprint("event", __name__)
 
-    @routes.put("/<id>")
-    async def put(id: str) -> Response:
+    @routes.put("/<id_text>")
+    async def put(id_text: str) -> Response:
         body = cast(bytes, await request.get_data(cache=False))  # before any refusal: else the connection must close
-        account = account_id(id)
-        data = event_data(request.query_string, request.headers.get("Content-Type", ""), body, max_data)
-        key = idempotency_key(request.headers.getlist("Idempotency-Key"))
-        appended = await tracking.accept(account, data, key)
+        headers = request.headers
+        keys = headers.getlist("Idempotency-Key")
+        appended = await put_event(id_text, request.query_string, headers.get("Content-Type", ""), body, keys)
         return Response(b"", 202, {"Event-Position": appended.position})
 
     return routes

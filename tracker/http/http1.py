@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import math
 import re
-from http import HTTPStatus
 from typing import Any, cast
 
 import h11
@@ -13,12 +13,16 @@ from hypercorn.protocol.h11 import H11Protocol, H11WSConnection
 from hypercorn.protocol.ws_stream import ASGIWebsocketState, WSStream
 from wsproto.connection import ConnectionState
 
-from tracker.http.problems import problem
+from tracker.http import limits
+from tracker.http.problems import phrase, problem
 
-HEAD_TIMEOUT = 10.0
-"""How long a request line and its headers may take to arrive."""
-MAX_HEAD = 256 * 1024
-"""The largest request head in bytes: data may stand in the URL, percent-encoded."""
+_BLANK_LINE = re.compile(rb"\n\r?\n")
+"""What h11 takes for the end of a head."""
+_NOT_CRLF = re.compile(rb"\r(?!\n)|(?<!\r)\n")
+_FOLDED = re.compile(rb"\n[ \t]")
+_LENGTHS = re.compile(rb"\ncontent-length[ \t]*:([^\r\n]*)", re.IGNORECASE)
+_ENCODED = re.compile(rb"\ntransfer-encoding[ \t]*:", re.IGNORECASE)
+_VERSION = re.compile(rb"[^\r\n]* HTTP/1\.1\r\n")
 _TARGET = re.compile(rb"/|https?://|\*$", re.IGNORECASE)
 """The forms of a request target (RFC 9112, 3.2), but for that of CONNECT. hypercorn and Quart check none."""
 _CLOSE = (b"connection", b"close")
@@ -26,10 +30,65 @@ _REQUEST_UNDER_WAY = (None, h11.IDLE, h11.SEND_BODY, h11.ERROR)
 """States of h11 in which the client may still send; None is what hypercorn has for a WebSocket."""
 _REFUSALS = {
     400: "This is not HTTP/1.1 as RFC 9112 has it.",
-    408: f"The request did not arrive within {HEAD_TIMEOUT:g} seconds.",
-    431: f"The request line and headers take more than {MAX_HEAD} bytes.",
+    408: f"The request did not arrive within {limits.HEAD_TIMEOUT:g} seconds.",
+    431: f"The request line and headers take more than {limits.MAX_HEAD} bytes, or are more than {limits.MAX_FIELDS}.",
+    501: "The only transfer encoding that this server understands is chunked.",
     505: "This server speaks HTTP/1.1.",
 }
+
+
+class StrictConnection(h11.Connection):
+    """h11 without its leniency: in what two servers may read differently, one request can hide in another one."""
+
+    max_body = math.inf
+    """In bytes. Who announces more is not asked to send it."""
+    _body = 0.0
+    _searched = 0
+
+    def next_event(self) -> Any:
+        if self.their_state is not h11.IDLE:
+            return super().next_event()
+        buffer, _ = self.trailing_data
+        end = _BLANK_LINE.search(buffer, max(0, self._searched - 2))
+        self._searched = 0 if end else len(buffer)
+        if end and (refusal := _refusal(buffer[: end.end()])):
+            raise h11.RemoteProtocolError("unsafe", error_status_hint=refusal)
+        event = super().next_event()
+        if isinstance(event, h11.Request):
+            self._body = _body_size(event)
+        return event
+
+    @property
+    def they_are_waiting_for_100_continue(self) -> bool:
+        """Whether the client waits to be asked for a body, which has not come yet and will be read."""
+        waiting = super().they_are_waiting_for_100_continue
+        return waiting and 0 < self._body <= self.max_body and not self.trailing_data[0]
+
+
+def _body_size(request: h11.Request) -> float:
+    for name, value in request.headers:
+        if name == b"content-length":
+            return int(value)
+        if name == b"transfer-encoding":
+            return 1  # or more
+    return 0
+
+
+def _refusal(head: bytes) -> int | None:
+    """The status that refuses a head, with its blank line; None if h11 can be trusted with it."""
+    lengths = _LENGTHS.findall(head)
+    encoded = _ENCODED.search(head)
+    if (
+        _NOT_CRLF.search(head)
+        or _FOLDED.search(head)
+        or len(lengths) > 1
+        or (lengths and b"," in lengths[0])
+        or (encoded and (lengths or not _VERSION.match(head)))
+    ):
+        return 400
+    if len(head) > limits.MAX_HEAD or head.count(b"\n") > limits.MAX_FIELDS + 2:
+        return 431
+    return None
 
 
 class Http1(H11Protocol):
@@ -37,6 +96,8 @@ class Http1(H11Protocol):
 
     def __init__(self, *args: Any) -> None:
         super().__init__(*args)
+        self.connection = StrictConnection(h11.SERVER, self.config.h11_max_incomplete_size)
+        self.connection.max_body = cast(Any, self.app).app.config["MAX_CONTENT_LENGTH"]
         self._head = b""
         self.streaming = False
         """Whether the answer under way has no known length: it may have no end either."""
@@ -97,9 +158,11 @@ class Http1(H11Protocol):
             last = self.context.terminated.is_set() or self.connection.their_state in _REQUEST_UNDER_WAY
             if last and _CLOSE not in headers:
                 headers.append(_CLOSE)
-            reason = HTTPStatus(event.status_code).phrase
+            reason = phrase(event.status_code)
             event = h11.Response(status_code=event.status_code, headers=headers, reason=reason)
             self.streaming = all(name != b"content-length" for name, _ in headers)
+        elif isinstance(event, h11.InformationalResponse) and event.status_code == 100:
+            event = h11.InformationalResponse(status_code=100, headers=event.headers, reason="Continue")
         try:
             data = self.connection.send(event)
         except h11.LocalProtocolError:

@@ -41,11 +41,22 @@ class Problem(msgspec.Struct, frozen=True, kw_only=True):
         return headers
 
 
+def phrase(status: int) -> str:
+    """The words of RFC 9110 for a status, which Python took over with 3.13."""
+    return "Content Too Large" if status == HTTPStatus.REQUEST_ENTITY_TOO_LARGE else HTTPStatus(status).phrase
+
+
 def problem(status: int, detail: str) -> Problem:
     """The problem document of a status."""
-    # Python 3.13 took over the words of RFC 9110; a title must not depend on the Python that runs.
-    title = "Content Too Large" if status == HTTPStatus.REQUEST_ENTITY_TOO_LARGE else HTTPStatus(status).phrase
-    return Problem(title=title, status=status, detail=detail)
+    return Problem(title=phrase(status), status=status, detail=detail)
+
+
+def body_too_large(limit: int) -> Problem:
+    return problem(413, f"The body is larger than {limit} bytes, which is the most.")
+
+
+def body_too_slow(seconds: float) -> Problem:
+    return problem(408, f"The body did not arrive within {seconds:g} seconds.")
 
 
 def of_error(error: TrackerError) -> Problem:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import math
 import socket
+import sys
 from functools import partial
 from typing import Any
 
@@ -25,31 +26,17 @@ from hypercorn.trio.worker_context import WorkerContext
 from hypercorn.typing import ConnectionState
 from hypercorn.utils import parse_socket_addr
 
+from tracker.http import limits
 from tracker.http.app import TrackerApp
-from tracker.http.http1 import HEAD_TIMEOUT, MAX_HEAD, Http1
+from tracker.http.http1 import Http1
+from tracker.http.lane import Lane, Rest
 
 log = structlog.get_logger(__name__)
 
-IDLE_TIMEOUT = 75.0
-"""How long a connection may wait for its next request, in seconds. A proxy must reuse its connections sooner."""
-SEND_TIMEOUT = 30.0
-"""How long a client may take to read what is sent to it in one piece. A follower that reads nothing for so long is cut
-off, and comes back with its last position."""
-VANISHED = 60.0
-"""After how many seconds without a sign of what was sent having arrived a client is given up. The system would try for
-a quarter of an hour."""
 PING_EVERY = 15.0
 """WebSockets are pinged that often: proxies end connections that are silent for long."""
 MAX_MESSAGE = 64 * 1024
 """The largest message that a client may send over a WebSocket."""
-LINGER = 2.0
-"""How long to read on after the last answer: closing earlier could destroy it on its way to a client that still sends
-(RFC 9112, 9.6)."""
-DRAIN = 1.0
-"""How long idle connections stay open once the server stops: a proxy may be sending its next request on one. It is
-answered, with `Connection: close`."""
-GRACE = 10.0
-"""How long requests in flight may take once the server stops, or once their client has closed its side."""
 _RECEIVE = 64 * 1024
 
 
@@ -57,49 +44,63 @@ async def serve(
     app: TrackerApp,
     listeners: list[trio.SocketListener],
     *,
+    lane: bool = True,
     task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED,
 ) -> None:
     """Serve until `app.stopping` is set; then take no new connections, finish what is in flight, and return.
 
-    Requests get GRACE seconds to finish. Closes the listeners.
+    Requests get limits.GRACE seconds to finish. Closes the listeners. Without the lane hypercorn serves all requests,
+    to whom nothing but speed may tell the two apart.
     """
     config = Config()
     config.include_server_header = False
-    config.h11_max_incomplete_size = MAX_HEAD
+    config.h11_max_incomplete_size = limits.MAX_HEAD
     config.websocket_max_message_size = MAX_MESSAGE
     config.websocket_ping_interval = PING_EVERY
     config.logger_class = _HypercornLog  # type: ignore[assignment]  # the part of it that the protocols call
+    config.keep_alive_max_requests = sys.maxsize
     context = WorkerContext(None)
+    fast = Lane(app)
     connections: set[_Connection] = set()
 
     async def handle(stream: trio.SocketStream) -> None:
-        connection = _Connection(app, config, context, stream)
-        connections.add(connection)
         try:
-            await connection.run()
+            _notice_vanished(stream.socket)
+            begun = await fast.take(stream) if lane else Rest(b"", trio.current_time() + limits.IDLE_TIMEOUT)
+            if begun:
+                connection = _Connection(app, config, context, stream, begun)
+                connections.add(connection)
+                try:
+                    await connection.run()
+                finally:
+                    connections.discard(connection)
         except* Exception as error:
             log.warning("connection failed", exc_info=error)
-        finally:
-            connections.discard(connection)
 
-    async with trio.open_nursery() as handlers:
-        async with trio.open_nursery() as accepting:
-            await accepting.start(partial(trio.serve_listeners, handle, listeners, handler_nursery=handlers))
-            task_status.started()
-            await app.stopping.wait()
-            accepting.cancel_scope.cancel()
-        for listener in listeners:
-            await listener.aclose()
-        await context.terminated.set()
-        for connection in connections:
-            connection.stop()
-        handlers.cancel_scope.deadline = trio.current_time() + GRACE
+    async with trio.open_nursery() as looking:
+        looking.start_soon(fast.run)
+        async with trio.open_nursery() as handlers:
+            async with trio.open_nursery() as accepting:
+                await accepting.start(partial(trio.serve_listeners, handle, listeners, handler_nursery=handlers))
+                task_status.started()
+                await app.stopping.wait()
+                accepting.cancel_scope.cancel()
+            for listener in listeners:
+                await listener.aclose()
+            await context.terminated.set()
+            fast.stop()
+            for connection in connections:
+                connection.stop()
+            handlers.cancel_scope.deadline = trio.current_time() + limits.GRACE
+        looking.cancel_scope.cancel()
 
 
 class _Connection:
-    """One client's connection, from its first byte until it is closed."""
+    """One client's connection with hypercorn, from what the lane left of it until it is closed."""
 
-    def __init__(self, app: TrackerApp, config: Config, context: WorkerContext, stream: trio.SocketStream) -> None:
+    def __init__(
+        self, app: TrackerApp, config: Config, context: WorkerContext, stream: trio.SocketStream, begun: Rest
+    ) -> None:
         self._app = app
         self._config = config
         self._context = context
@@ -107,9 +108,9 @@ class _Connection:
         self._send_lock = trio.Lock()
         self._receiving = trio.CancelScope()
         self._handling = trio.CancelScope()
-        self._deadline = math.inf
+        self._begun, self._deadline = begun
         self._idle = True
-        self._started = False  # a request, of which some bytes have come
+        self._started = bool(self._begun)  # a request, of which some bytes have come
         self._closing = False
         self._half_closed = False  # the client will send no more, and may have left altogether
         self._protocol: ProtocolWrapper
@@ -118,7 +119,6 @@ class _Connection:
         """Serve the connection until either side ends it."""
         accepted = self._stream.socket
         try:
-            _notice_vanished(accepted)
             client = parse_socket_addr(accepted.family, accepted.getpeername())
             server = parse_socket_addr(accepted.family, accepted.getsockname())
             # Cancelled at the end, because hypercorn does not tell a WebSocket that it refused by itself.
@@ -127,7 +127,6 @@ class _Connection:
                     common = (ASGIWrapper(self._app), self._config, self._context, tasks, ConnectionState({}), False)
                     self._protocol = ProtocolWrapper(*common, client, server, self._send)
                     self._protocol.protocol = Http1(*common, client, server, self._send)
-                    self._rest(IDLE_TIMEOUT)
                     await self._receive()
                     serving.cancel()
         except OSError:
@@ -139,7 +138,7 @@ class _Connection:
         """End the connection after the answer to the request under way (hypercorn sees to that), or to one that comes
         at this moment, on its way since before the client could know."""
         if self._idle:
-            self._rest(DRAIN)
+            self._rest(limits.DRAIN)
 
     def _rest(self, seconds: float) -> None:
         """Give the next bytes so long to arrive."""
@@ -152,13 +151,13 @@ class _Connection:
                 continue
             if self._idle and not self._started:
                 self._started = True
-                self._rest(HEAD_TIMEOUT)
+                self._rest(limits.HEAD_TIMEOUT)
             # Left when the connection is to be closed: hypercorn never stops waiting to parse a request that came
             # before it decided not to take another one.
             with trio.CancelScope() as self._handling:
                 await self._protocol.handle(RawData(data))
         if self._half_closed and self._answering and not self._streaming:
-            with trio.move_on_after(GRACE) as self._handling:  # left when the answer is sent, or can't be
+            with trio.move_on_after(limits.GRACE) as self._handling:  # left when the answer is sent, or can't be
                 await self._protocol.handle(RawData(b""))
                 await trio.sleep_forever()
         await self._protocol.handle(Closed())
@@ -178,6 +177,9 @@ class _Connection:
 
     async def _next_bytes(self) -> bytes:
         """What came, or nothing at the end of the connection or of its time."""
+        if begun := self._begun:
+            self._begun = b""
+            return begun
         with trio.CancelScope(deadline=self._deadline) as self._receiving:
             try:
                 data = bytes(await self._stream.receive_some(_RECEIVE))
@@ -202,12 +204,12 @@ class _Connection:
             self._idle = event.idle
             self._started = False
             if event.idle:
-                self._rest(IDLE_TIMEOUT)
+                self._rest(limits.IDLE_TIMEOUT)
             else:
                 self._rest(math.inf)
         elif isinstance(event, Closed) and not self._closing:
             self._closing = True
-            self._rest(LINGER)
+            self._rest(limits.LINGER)
             self._handling.cancel()
             with trio.CancelScope(shield=True):  # never blocks
                 try:
@@ -221,7 +223,7 @@ class _Connection:
         async with self._send_lock:
             sent = False
             try:
-                with trio.move_on_after(SEND_TIMEOUT):
+                with trio.move_on_after(limits.SEND_TIMEOUT):
                     await self._stream.send_all(data)
                     sent = True
             except (trio.BrokenResourceError, trio.ClosedResourceError):
@@ -238,7 +240,7 @@ class _Connection:
 def _notice_vanished(accepted: trio.socket.SocketType) -> None:
     # Linux has it. Elsewhere the connection lasts until the system stops sending again what nobody acknowledges.
     if hasattr(socket, "TCP_USER_TIMEOUT"):
-        accepted.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, int(VANISHED * 1000))
+        accepted.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, int(limits.VANISHED * 1000))
 
 
 class _HypercornLog:

@@ -1,0 +1,28 @@
+"""What a connection may take: bytes, seconds, and places. The same for the lane and for hypercorn."""
+
+from __future__ import annotations
+
+MAX_HEAD = 256 * 1024
+"""The largest request head in bytes: data may stand in the URL, percent-encoded."""
+MAX_FIELDS = 100
+"""The most header fields of a request."""
+HEAD_TIMEOUT = 10.0
+"""How long a request line and its headers may take to arrive, in seconds like all that follow."""
+BODY_TIMEOUT = 10.0
+"""How long a body may take to arrive."""
+IDLE_TIMEOUT = 75.0
+"""How long a connection may wait for its next request. A proxy must reuse its connections sooner."""
+SEND_TIMEOUT = 30.0
+"""How long a client may take to read what is sent to it in one piece. A follower that reads nothing for so long is cut
+off, and comes back with its last position."""
+VANISHED = 60.0
+"""After how long without a sign of what was sent having arrived a client is given up. The system would try for a
+quarter of an hour."""
+LINGER = 2.0
+"""How long to read on after the last answer: closing earlier could destroy it on its way to a client that still sends
+(RFC 9112, 9.6)."""
+DRAIN = 1.0
+"""How long idle connections stay open once the server stops: a proxy may be sending its next request on one. It is
+answered, with `Connection: close`."""
+GRACE = 10.0
+"""How long requests in flight may take once the server stops, or once their client has closed its side."""
