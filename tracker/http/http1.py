@@ -46,6 +46,8 @@ class StrictConnection(h11.Connection):
     _searched = 0
 
     def next_event(self) -> Any:
+        if self.their_state is h11.MUST_CLOSE and self.trailing_data[0]:
+            return h11.PAUSED  # what comes after the last request is nobody's, and must not spoil its answer
         if self.their_state is not h11.IDLE:
             return super().next_event()
         buffer, _ = self.trailing_data
