@@ -14,6 +14,7 @@ from shared.errors import Misconfigured
 from shared.events import MAX_DATA
 from shared.options import setting
 from shared.redis_url import SUPPORTED, what_is_wrong
+from tracker.http.limits import MAX_CONNECTIONS
 from tracker.http.origin import Origins
 
 
@@ -75,6 +76,12 @@ class Config:
         "Whose pages may follow events from browsers, beside those of this host: https://app.example,… or *.",
         metavar="ORIGINS",
         type=str,
+    )
+    max_connections: int = setting(
+        MAX_CONNECTIONS,
+        "How many connections may be open at once, in one process; more wait until one ends.",
+        metavar="N",
+        type=click.IntRange(1),
     )
     max_followers: int = setting(
         10_000, "How many may follow events at once; beyond that: 503.", metavar="N", type=click.IntRange(1)

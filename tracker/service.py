@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import signal
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
+from functools import partial
 
 import structlog
 import trio
@@ -93,7 +94,8 @@ async def _run(config: Config, stopping: trio.Event, task_status: trio.TaskStatu
         ready = False
         async with trio.open_nursery() as servers:  # outlives the services, which need its servers to the end
             async with trio.open_nursery() as services:
-                services.start_soon(_serve_http, app, listeners, [database_health, log_health], services.cancel_scope)
+                served = partial(server.serve, app, listeners, max_connections=config.max_connections)
+                services.start_soon(_serve_http, app, served, [database_health, log_health], services.cancel_scope)
                 async with trio.open_nursery() as starting:
                     for own in embedded.values():
                         starting.start_soon(servers.start, supervise, own.run, _part(f"own {type(own).__name__}"))
@@ -113,7 +115,7 @@ async def _run(config: Config, stopping: trio.Event, task_status: trio.TaskStatu
 
 
 async def _serve_http(
-    app: TrackerApp, listeners: list[trio.SocketListener], healths: list[Health], rest: trio.CancelScope
+    app: TrackerApp, serve: Callable[[], Awaitable[None]], healths: list[Health], rest: trio.CancelScope
 ) -> None:
     # Clients who come before the parts are up wait for them a little, rather than being refused.
     async with trio.open_nursery() as waiting:
@@ -122,7 +124,7 @@ async def _serve_http(
         for health in healths:
             await health.wait_up()
         waiting.cancel_scope.cancel()
-    await server.serve(app, listeners)
+    await serve()
     rest.cancel()
 
 

@@ -6,8 +6,10 @@ the test beside it checks has become a matter of course, and our way around it c
 
 from __future__ import annotations
 
+import contextlib
 import os
 import random
+import resource
 import socket
 import struct
 from collections.abc import AsyncIterator
@@ -179,12 +181,13 @@ async def serving(
     app: TrackerApp,
     services: Services,
     kind: type[AnyServer] = Server,  # type: ignore[assignment]
+    **settings: Any,
 ) -> AsyncIterator[AnyServer]:
     listeners = await trio.open_tcp_listeners(0, host="127.0.0.1")
     finished = trio.Event()
 
     async def serve(*, task_status: trio.TaskStatus[None]) -> None:
-        await server.serve(app, listeners, task_status=task_status)
+        await server.serve(app, listeners, task_status=task_status, **settings)
         finished.set()
 
     async with trio.open_nursery() as nursery:
@@ -193,13 +196,14 @@ async def serving(
         app.stopping.set()
 
 
-@pytest.fixture
-async def served() -> AsyncIterator[Server]:
-    """A server, which has to be well after the test and may have no task of a connection left."""
+@pytest.fixture(params=[True, False], ids=["lane", "no-lane"])
+async def served(request: pytest.FixtureRequest) -> AsyncIterator[Server]:
+    """A server with the lane or without, which has to be well after the test and may have no task of a connection
+    left."""
     services = Services()
     anything: Any = services
     app = create_app(anything, anything, anything, [], anything, anything, max_data=64 * 1024, max_followers=10)
-    async with serving(app, services) as served:
+    async with serving(app, services, lane=request.param) as served:
         yield served
         if not app.stopping.is_set():
             await served.well()
@@ -338,6 +342,48 @@ async def test_an_offer_of_http_2_is_not_taken(served: Server) -> None:
         await wire.ended()
 
 
+# Many connections
+
+
+async def test_connections_beyond_the_most_wait_for_one_to_end() -> None:
+    services = Services()
+    anything: Any = services
+    app = create_app(anything, anything, anything, [], anything, anything, max_data=64 * 1024, max_followers=10)
+    async with (
+        serving(app, services, max_connections=2) as served,
+        served.wire() as first,
+        served.wire() as second,
+        served.wire() as third,
+        served.wire() as fourth,
+    ):
+        assert (await first.ask(PUT)).status == 202
+        assert (await second.ask(GOOD)).status == 200
+        await third.send(PUT)
+        await fourth.send(GOOD)
+        with trio.move_on_after(0.2) as patience:
+            await third.answer()
+        assert patience.cancelled_caught
+        await first.stream.aclose()
+        assert (await third.answer()).status == 202
+        hard_close(second.stream)
+        assert (await fourth.answer()).status == 200
+
+
+async def test_connections_are_no_more_than_the_system_allows(monkeypatch: pytest.MonkeyPatch) -> None:
+    limit = [1024, 5000]
+
+    def setrlimit(_: int, files: tuple[int, int]) -> None:
+        limit[:] = files
+
+    monkeypatch.setattr(resource, "getrlimit", lambda _: tuple(limit))
+    monkeypatch.setattr(resource, "setrlimit", setrlimit)
+    assert (server._allowed(500), limit) == (500, [1024, 5000])
+    assert (server._allowed(3000), limit) == (3000, [3000 + limits.OTHER_FILES, 5000])
+    assert (server._allowed(6000), limit) == (5000 - limits.OTHER_FILES, [5000, 5000])
+    limit[:] = [1024, resource.RLIM_INFINITY]
+    assert (server._allowed(6000), limit[0]) == (6000, 6000 + limits.OTHER_FILES)
+
+
 # One connection, many requests
 
 
@@ -369,11 +415,12 @@ async def test_an_answer_before_the_body_says_that_the_connection_ends(served: S
 
 async def test_connection_close_is_honoured(served: Server, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(limits, "LINGER", 0.1)
-    async with served.wire() as wire:
-        answer = await wire.ask(GOOD[:-2] + b"Connection: close\r\n\r\n")
-        assert (answer.status, answer.headers["connection"]) == (200, "close")
-        assert await wire.ended() == b""
-        await served.settled()
+    for request, status in ((GOOD, 200), (PUT, 202)):
+        async with served.wire() as wire:
+            answer = await wire.ask(request[:-2] + b"Connection: close\r\n\r\n")
+            assert (answer.status, answer.headers["connection"]) == (status, "close")
+            assert await wire.ended() == b""
+            await served.settled()
     async with served.wire() as wire:
         assert (await wire.ask(b"GET /livez HTTP/1.0\r\n\r\n")).status == 200
         assert await wire.ended() == b""
@@ -381,16 +428,20 @@ async def test_connection_close_is_honoured(served: Server, monkeypatch: pytest.
 
 async def test_an_idle_connection_ends(served: Server, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(limits, "IDLE_TIMEOUT", 0.1)
-    async with served.wire() as fresh, served.wire() as used:
+    monkeypatch.setattr(lane, "LOOK_EVERY", 0.05)
+    async with served.wire() as fresh, served.wire() as used, served.wire() as put:
+        assert (await put.ask(PUT)).status == 202
         assert (await used.ask(GOOD)).status == 200
         assert (await used.ask(PUT)).status == 202
         assert await used.ended() == b""
         assert await fresh.ended() == b""
+        assert await put.ended() == b""
         await served.settled()
 
 
 async def test_a_request_under_way_is_not_idle(served: Server, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(limits, "IDLE_TIMEOUT", 0.05)
+    monkeypatch.setattr(lane, "LOOK_EVERY", 0.05)
     served.services.gate = trio.Event()
     async with served.wire() as wire:
         await wire.send(PUT)
@@ -411,20 +462,24 @@ async def test_connections_are_not_recycled_still() -> None:
 # Slow clients
 
 
-async def test_a_head_that_does_not_come_in_time_is_a_408(served: Server, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(limits, "HEAD_TIMEOUT", 0.2)
+@pytest.mark.parametrize("slow", [GOOD, PUT], ids=["get", "put"])
+@pytest.mark.parametrize("before", [GOOD, PUT], ids=["after-get", "after-put"])
+async def test_a_head_that_does_not_come_in_time_is_a_408(
+    served: Server, monkeypatch: pytest.MonkeyPatch, before: bytes, slow: bytes
+) -> None:
+    monkeypatch.setattr(limits, "REQUEST_TIMEOUT", 0.2)
     async with served.wire() as wire, trio.open_nursery() as nursery:
-        assert (await wire.ask(GOOD)).status == 200
-        nursery.start_soon(trickle, wire, GOOD)
+        assert (await wire.ask(before)).status in (200, 202)
+        nursery.start_soon(trickle, wire, slow)
         answer = await wire.answer()
-        assert answer.status == 408
+        assert (answer.status, answer.headers["connection"]) == (408, "close")
         assert answer.problem["detail"]
         await wire.ended()
         nursery.cancel_scope.cancel()
 
 
-async def test_a_body_that_does_not_come_in_time_is_a_408(served: Server) -> None:
-    served.app.config["BODY_TIMEOUT"] = 0.2
+async def test_a_body_that_does_not_come_in_time_is_a_408(served: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(limits, "REQUEST_TIMEOUT", 0.2)
     async with served.wire() as wire, trio.open_nursery() as nursery:
         await wire.send(b"PUT /7 HTTP/1.1\r\nHost: t\r\nContent-Length: 1000\r\n\r\n")
         nursery.start_soon(trickle, wire, b"a" * 1000)
@@ -434,6 +489,24 @@ async def test_a_body_that_does_not_come_in_time_is_a_408(served: Server) -> Non
         await wire.ended()
         nursery.cancel_scope.cancel()
     assert served.services.accepted == []
+
+
+@pytest.mark.parametrize("before", [b"", GOOD, PUT], ids=["", "after-get", "after-put"])
+async def test_head_and_body_have_one_time_together(
+    served: Server, monkeypatch: pytest.MonkeyPatch, before: bytes
+) -> None:
+    monkeypatch.setattr(limits, "REQUEST_TIMEOUT", 0.6)
+    request = b"PUT /7 HTTP/1.1\r\nHost: t\r\nContent-Length: 1000\r\n\r\n"
+    async with served.wire() as wire:
+        if before:
+            await wire.ask(before)
+            await trio.sleep(0.1)
+        began = trio.current_time()
+        await wire.send(request[:20])
+        await trio.sleep(0.4)
+        await wire.send(request[20:])
+        assert (await wire.answer()).status == 408
+        assert 0.5 < trio.current_time() - began < 0.95
 
 
 async def trickle(wire: Wire, data: bytes) -> None:
@@ -467,6 +540,18 @@ async def test_a_client_that_does_not_read_is_cut_off(served: Server, monkeypatc
         assert len(await wire.ended()) < 10_000_000
 
 
+async def test_a_client_that_sends_events_and_does_not_read_is_cut_off(
+    served: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(limits, "SEND_TIMEOUT", 0.3)
+    async with served.wire(receive_buffer=4096) as wire:
+        with trio.fail_after(10), contextlib.suppress(trio.BrokenResourceError):
+            while True:
+                await wire.send(PUT * 1000)
+        await served.well()
+        await served.settled()
+
+
 async def test_stopping_does_not_wait_for_a_client_that_does_not_read(
     served: Server, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -496,6 +581,7 @@ async def never_read(served: Server, wire: Wire) -> None:
 
 LEFT = {
     "head": GOOD[:-2],
+    "put-head": PUT[:-2],
     "body": b"PUT /7 HTTP/1.1\r\nHost: t\r\nContent-Length: 3\r\n\r\na",
     "chunk": b"PUT /7 HTTP/1.1\r\nHost: t\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nab",
     "nothing": b"",
@@ -503,15 +589,16 @@ LEFT = {
 
 
 @pytest.mark.parametrize("how", ["end", "reset"])
+@pytest.mark.parametrize("before", [GOOD, PUT], ids=["after-get", "after-put"])
 @pytest.mark.parametrize("sent", LEFT.values(), ids=LEFT)
-async def test_a_client_that_leaves_leaves_nothing_behind(served: Server, sent: bytes, how: str) -> None:
+async def test_a_client_that_leaves_leaves_nothing_behind(served: Server, sent: bytes, before: bytes, how: str) -> None:
     async with served.wire() as wire:
-        await wire.send(GOOD + sent)
+        await wire.send(before + sent)
         await wire.answer()
         if how == "reset":
             hard_close(wire.stream)
     await served.settled()
-    assert served.services.accepted == []
+    assert len(served.services.accepted) == (before == PUT)
 
 
 async def test_a_client_that_will_send_no_more_gets_its_answers(served: Server) -> None:
@@ -533,6 +620,7 @@ async def test_a_client_that_will_send_no_more_gets_its_answers(served: Server) 
 
 async def test_a_client_that_left_is_not_served_for_ever(served: Server, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(limits, "GRACE", 0.1)
+    monkeypatch.setattr(lane, "LOOK_EVERY", 0.05)
     served.services.gate = trio.Event()
     async with served.wire() as wire:
         await wire.send(PUT)
@@ -751,20 +839,17 @@ async def test_the_app_owns_no_tasks(served: Server) -> None:
     assert not hasattr(served.app, "nursery")
 
 
-@pytest.mark.parametrize(("kind", "what"), [(server._Connection, "run"), (lane._Visit, "on_header")])
-async def test_a_connection_that_fails_is_logged_and_no_more(
-    served: Server, monkeypatch: pytest.MonkeyPatch, kind: Any, what: str
-) -> None:
-    def fail(self: Any, *args: Any) -> None:
+async def test_a_connection_that_fails_is_logged_and_no_more(served: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def fail(self: Any) -> None:
         raise ZeroDivisionError
 
     with structlog.testing.capture_logs() as logged:
         async with served.wire() as other:
             assert (await other.ask(PUT)).status == 202
             with monkeypatch.context() as patched:
-                patched.setattr(kind, what, fail)
+                patched.setattr(server._Connection, "run", fail)
                 async with served.wire() as wire:
-                    await wire.send(PUT if kind is lane._Visit else GOOD)
+                    await wire.send(GOOD)
                     assert await wire.ended() == b""
             assert (await other.ask(PUT)).status == 202
     assert [entry["event"] for entry in logged if entry["log_level"] != "debug"] == ["connection failed"]
@@ -775,15 +860,26 @@ async def test_a_connection_that_fails_is_logged_and_no_more(
 
 async def test_stopping_answers_what_is_in_flight_and_nothing_else(served: Server) -> None:
     served.services.gate = trio.Event()
-    async with served.wire() as fresh, served.wire() as idle, served.wire() as busy, served.wire() as partial_head:
+    async with (
+        served.wire() as fresh,
+        served.wire() as idle,
+        served.wire() as idle_put,
+        served.wire() as busy,
+        served.wire() as partial_head,
+        served.wire() as partial_put,
+    ):
         assert (await idle.ask(GOOD)).status == 200
+        assert (await idle_put.ask(PUT.replace(b"/7", b"/8"))).status == 404
         await partial_head.send(GOOD[:-2])
+        await partial_put.send(PUT[:-2])
         await busy.send(PUT + PUT)
         await served.services.waiting.wait()
         served.app.stopping.set()
         assert await fresh.ended() == b""
         assert await idle.ended() == b""
+        assert await idle_put.ended() == b""
         await partial_head.ended()
+        await partial_put.ended()
         with pytest.raises(ConnectionRefusedError):
             await served.well()
         assert not served.finished.is_set()
@@ -810,6 +906,20 @@ async def test_a_request_that_meets_the_stop_is_answered(served: Server) -> None
             assert await wire.ended() == b""
     with trio.fail_after(5):
         await served.finished.wait()
+
+
+async def test_a_request_that_meets_the_stop_has_its_time(served: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(limits, "DRAIN", 0.2)
+    async with served.wire() as wire:
+        assert (await wire.ask(PUT)).status == 202
+        served.services.gate = trio.Event()
+        served.app.stopping.set()
+        await trio.testing.wait_all_tasks_blocked()
+        await wire.send(PUT)
+        await trio.sleep(0.4)
+        served.services.gate.set()
+        answer = await wire.answer()
+        assert (answer.status, answer.headers["connection"]) == (202, "close")
 
 
 async def test_stopping_waits_no_longer_than_it_says(served: Server, monkeypatch: pytest.MonkeyPatch) -> None:

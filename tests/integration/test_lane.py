@@ -7,12 +7,14 @@ request, the last one, so an answer to that shows that the connection was open s
 from __future__ import annotations
 
 import string
+import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any, ClassVar
 
 import hypothesis
 import pytest
+import structlog.testing
 import trio
 import trio.testing
 from hypothesis import strategies
@@ -20,7 +22,7 @@ from hypothesis import strategies
 from shared.errors import AccountNotActive, Misconfigured, NoSuchAccount, OutcomeUnknown, Unavailable
 from shared.log import Appended
 from tests.integration.test_http_server import Answer, Services, Wire
-from tracker.http import limits, server
+from tracker.http import lane, limits, server
 from tracker.http.app import TrackerApp, create_app
 
 MAX_DATA = 100
@@ -373,6 +375,47 @@ async def test_bytes_may_come_in_any_pieces(sides: tuple[Side, Side], name: str)
 
 def without_100(heard: tuple[list[Answer], Any]) -> tuple[list[Answer], Any]:
     return [answer for answer in heard[0] if answer.status != 100], heard[1]
+
+
+# What is the lane's alone
+
+
+async def test_a_fault_in_the_lane_ends_that_connection_alone(
+    sides: tuple[Side, Side], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*args: Any) -> None:
+        raise ZeroDivisionError
+
+    async with sides[0].serving(), await trio.open_tcp_stream("127.0.0.1", sides[0].port) as stream:
+        other = Wire(stream)
+        for where in ("on_header", "_understands"):
+            assert (await other.ask(put())).status == 202
+            with monkeypatch.context() as patched, structlog.testing.capture_logs() as logged:
+                patched.setattr(lane._Visit, where, fail)
+                assert await sides[0].hear(()) == ([], [])
+            assert [entry["event"] for entry in logged] == ["connection failed"]
+        assert (await other.ask(put())).status == 202
+
+
+async def test_requests_are_logged_if_that_is_asked_for(sides: tuple[Side, Side], caplog: Any) -> None:
+    async with sides[0].serving():
+        with structlog.testing.capture_logs() as logged:
+            caplog.set_level("INFO", "tracker.http.lane")
+            await sides[0].hear((put(b"/8?data=x"),))
+            assert logged == []
+            caplog.set_level("DEBUG", "tracker.http.lane")
+            await sides[0].hear((put(b"/8?data=x"),))
+    for entry, path, status in zip(logged, ("/8", "/7"), (404, 202), strict=True):
+        assert entry.pop("ms") >= 0
+        expected = {"event": "request", "log_level": "debug", "method": "PUT", "path": path, "status": status}
+        assert entry == expected
+
+
+async def test_the_date_is_the_second_that_it_is(sides: tuple[Side, Side], monkeypatch: pytest.MonkeyPatch) -> None:
+    shared = lane.Lane(sides[0].app)
+    for now, date in ((1.5, "00:00:01"), (1.9, "00:00:01"), (2.0, "00:00:02"), (1.0, "00:00:01")):
+        monkeypatch.setattr(time, "time", lambda now=now: now)
+        assert shared.date() == f"Thu, 01 Jan 1970 {date} GMT"
 
 
 # Whatever comes to mind

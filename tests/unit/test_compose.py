@@ -73,13 +73,13 @@ def test_up_starts_all_but_the_listener() -> None:
 
 
 def test_a_tracker_may_finish_before_it_is_killed() -> None:
-    from tracker.http.server import GRACE
+    from tracker.http.limits import GRACE
 
     assert float(SERVICES["tracker"]["stop_grace_period"].removesuffix("s")) > GRACE
 
 
 def test_nginx_drops_idle_connections_before_the_trackers_do() -> None:
-    from tracker.http.server import IDLE_TIMEOUT
+    from tracker.http.limits import IDLE_TIMEOUT
 
     (kept,) = re.findall(r"keepalive_timeout (\d+)s;", TEMPLATE)
     assert float(kept) < IDLE_TIMEOUT

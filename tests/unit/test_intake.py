@@ -69,6 +69,21 @@ def test_the_limit_is_on_the_encoded_size(size: int, fits: bool) -> None:
                 event_data(query, content_type, body, 100)
 
 
+PIECES = st.sampled_from(["%", "a", "0", "C3", "%A4", "%C3%A4", "%2B", "%26", "+", "=", ";", "data=", "%ED%A0%80", "?"])
+
+
+@given(st.lists(PIECES))
+def test_one_piece_of_data_is_read_as_one_among_others(pieces: list[str]) -> None:
+    query = "data=" + "".join(pieces)
+    read = []
+    for whole in (query, query + "&", "a=b&" + query):
+        try:
+            read.append(event_data(whole.encode(), "", b"", 1 << 20))
+        except Refused as refused:
+            read.append(str(refused).encode())
+    assert read[0] == read[1] == read[2]
+
+
 def test_a_key_that_only_looks_like_data() -> None:
     for query in (b"mydata=x", b"data%20=x", b"a=data"):
         with pytest.raises(Refused, match="There is no data"):

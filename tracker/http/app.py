@@ -10,7 +10,7 @@ import structlog
 import trio
 from quart import Response, current_app, has_websocket_context, request, websocket
 from quart_trio import QuartTrio
-from quart_trio.wrappers import TrioWebsocket
+from quart_trio.wrappers import TrioRequest, TrioWebsocket
 from werkzeug.exceptions import BadRequest, HTTPException, MethodNotAllowed, RequestEntityTooLarge, RequestTimeout
 from werkzeug.routing import MapAdapter
 from werkzeug.routing.exceptions import WebsocketMismatch
@@ -39,6 +39,9 @@ from tracker.tracking import Tracking
 
 log = structlog.get_logger(__name__)
 
+BEGAN = "began"
+"""In the state that a connection has in ASGI: when the first byte of the request came."""
+
 
 def create_app(
     tracking: Tracking,
@@ -60,7 +63,7 @@ def create_app(
     app = TrackerApp(__name__, static_folder=None)
     app.places = Places(max_followers)
     # White space and escapes make a body larger than the data in it; what counts is checked once that is known.
-    app.config.update(MAX_CONTENT_LENGTH=4 * max_data, BODY_TIMEOUT=limits.BODY_TIMEOUT)
+    app.config["MAX_CONTENT_LENGTH"] = 4 * max_data
     app.url_map.merge_slashes = False  # its redirect would be the one answer of ours in HTML
     app.before_request(_options_of_the_server)
     app.register_blueprint(rate_resource.blueprint(rates))
@@ -114,7 +117,7 @@ async def _http_error(error: HTTPException) -> Response:
     if isinstance(error, RequestEntityTooLarge):
         problem = problems.body_too_large(current_app.config["MAX_CONTENT_LENGTH"])
     elif isinstance(error, RequestTimeout):
-        problem = problems.body_too_slow(current_app.config["BODY_TIMEOUT"])
+        problem = problems.too_slow()
     else:
         problem = problems.problem(error.code or 500, error.description or "")
     response = _respond(problem)
@@ -161,9 +164,20 @@ class Socket(TrioWebsocket):
             await self.close(ending.code, ending.words)
 
 
+class Request(TrioRequest):
+    """A request whose body has to be there in time; that begins with the first byte of its head."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        now = trio.current_time()
+        began = cast(Any, self.scope).get("state", {}).get(BEGAN, now)
+        self.body_timeout = cast(Any, began + limits.REQUEST_TIMEOUT - now)
+
+
 class TrackerApp(QuartTrio):
     """Quart-Trio, where no error is lost in a group and a WebSocket ends with a code that tells why."""
 
+    request_class = Request
     websocket_class = Socket
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:

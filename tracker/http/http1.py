@@ -14,7 +14,7 @@ from hypercorn.protocol.ws_stream import ASGIWebsocketState, WSStream
 from wsproto.connection import ConnectionState
 
 from tracker.http import limits
-from tracker.http.problems import phrase, problem
+from tracker.http.problems import phrase, problem, too_slow
 
 _BLANK_LINE = re.compile(rb"\n\r?\n")
 """What h11 takes for the end of a head."""
@@ -30,7 +30,6 @@ _REQUEST_UNDER_WAY = (None, h11.IDLE, h11.SEND_BODY, h11.ERROR)
 """States of h11 in which the client may still send; None is what hypercorn has for a WebSocket."""
 _REFUSALS = {
     400: "This is not HTTP/1.1 as RFC 9112 has it.",
-    408: f"The request did not arrive within {limits.HEAD_TIMEOUT:g} seconds.",
     431: f"The request line and headers take more than {limits.MAX_HEAD} bytes, or are more than {limits.MAX_FIELDS}.",
     501: "The only transfer encoding that this server understands is chunked.",
     505: "This server speaks HTTP/1.1.",
@@ -178,7 +177,7 @@ class Http1(H11Protocol):
             await self.send(RawData(data))
 
     async def _send_error_response(self, status_code: int) -> None:
-        refusal = problem(status_code, _REFUSALS.get(status_code, ""))
+        refusal = too_slow() if status_code == 408 else problem(status_code, _REFUSALS.get(status_code, ""))
         body = refusal.body()
         headers = [(name.encode(), value.encode()) for name, value in refusal.headers().items()]
         headers += [(b"content-length", b"%d" % len(body)), _CLOSE]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from urllib.parse import parse_qsl
+from urllib.parse import parse_qsl, unquote_to_bytes
 
 from shared import events
 from shared.errors import Refused
@@ -52,7 +52,10 @@ def _from_query(query: bytes) -> list[str]:
     if not query:
         return []
     try:
-        pairs = parse_qsl(query.decode("ascii"), keep_blank_values=True, errors="strict")
+        text = query.decode("ascii")
+        if text.startswith("data=") and "&" not in text:  # what nearly all are, at a third of the time
+            return [unquote_to_bytes(text[5:].replace("+", " ")).decode()]
+        pairs = parse_qsl(text, keep_blank_values=True, errors="strict")
     except UnicodeDecodeError:
         raise Refused("The data in the URL is not percent-encoded UTF-8.") from None
     return [value for key, value in pairs if key == "data"]

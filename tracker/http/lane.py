@@ -45,10 +45,10 @@ _CLIENT_LEFT = getattr(select, "POLLRDHUP", 0)  # Linux has it; elsewhere only r
 
 
 class Rest(NamedTuple):
-    """A connection that is handed on: the bytes of its next request so far, and until when there must be more."""
+    """A connection that is handed on: the bytes of its next request so far, and when the first of them came."""
 
     data: bytes
-    deadline: float
+    began: float
 
 
 class Lane:
@@ -113,12 +113,16 @@ class _Visit:
         self._wire = Wire(stream)
         self.number = self._wire.number
         self._parser = httptools.HttpRequestParser(self)
-        self._fields: dict[bytes, bytes] = {}
+        self._fields: dict[bytes, bytes] = {}  # of the request under way, as far as they matter
         self._odd = False
+        self._length = 0
+        self._began = 0.0  # if its head did not come at once
+        self._last = False
         self._debug = logging.getLogger(__name__).isEnabledFor(logging.DEBUG)
 
     async def run(self) -> Rest | None:
-        with self.scope, contextlib.suppress(OSError):  # the client left, or does not read
+        # The client left, or does not read.
+        with self.scope, contextlib.suppress(OSError, EOFError):
             return await self._answer_all()
         return None
 
@@ -130,134 +134,126 @@ class _Visit:
             self.scope.deadline = trio.current_time() + limits.GRACE
 
     def on_header(self, name: bytes, value: bytes) -> None:
+        """Called by the parser."""
         name = name.lower()
         if name in _KNOWN:
             if name in self._fields:
                 self._odd = True
-            self._fields[name] = value
+            self._fields[name] = value.strip(b" \t")
         elif name in _NOT_HERE:
             self._odd = True
 
     async def _answer_all(self) -> Rest | None:
         buffer = b""
-        while True:
+        while not self._last:
             if not buffer:
                 self.idle_since = time.monotonic()
                 buffer = await self._wire.receive()
                 self.idle_since = math.inf
-                if not buffer:
-                    return None
             request = _REQUEST.match(buffer)
             end = buffer.find(_END) + len(_END)
-            if request is None or end < len(_END):
-                if end >= len(_END) or not _may_begin(buffer):
-                    return self._hand_on(buffer)
-                begun = await self._rest_of_head(buffer)
-                if not isinstance(begun, bytes):
-                    return begun
-                buffer = begun
-                continue
-            self._fields, self._odd = {}, False
-            try:
-                self._parser.feed_data(buffer[:end])
-            except httptools.HttpParserCallbackError:
-                raise  # ours
-            except (httptools.HttpParserError, httptools.HttpParserUpgrade):
-                return self._hand_on(buffer)
-            fields = self._fields
-            length = int(fields.get(_LENGTH, 0))
-            if (
-                self._odd
-                or _HOST not in fields
-                or length > self._lane.app.config["MAX_CONTENT_LENGTH"]
-                or end > limits.MAX_HEAD
-                or buffer.count(b"\n", 0, end) > limits.MAX_FIELDS + 2
-            ):
-                return self._hand_on(buffer)
-
-            self.answering = True
-            if self._lane.stopping:
-                self.scope.deadline = math.inf
-            started = time.monotonic() if self._debug else 0.0
-            last = _CONNECTION in fields and b"close" in _tokens(fields[_CONNECTION])
-            problem, position = None, ""
-            if length:
-                if len(buffer) == end and _EXPECT in fields and b"100-continue" in _tokens(fields[_EXPECT]):
-                    await self._wire.send(f"HTTP/1.1 100 Continue\r\ndate: {self._lane.date()}\r\n\r\n".encode())
-                if len(buffer) < end + length:
-                    whole = await self._rest_of_body(buffer, end + length)
-                    if not whole:
-                        return None
-                    buffer = whole
-                if len(buffer) < end + length:
-                    problem, last = problems.body_too_slow(self._lane.app.config["BODY_TIMEOUT"]), True
-                else:
-                    self._parser.feed_data(buffer[end : end + length])
-            if problem is None:
-                try:
-                    appended = await self._lane.app.put_event(
-                        request[1].decode(),
-                        request[2] or b"",
-                        fields[_TYPE].strip(b" \t").decode("latin-1") if _TYPE in fields else "",
-                        buffer[end : end + length],
-                        [fields[_KEY].strip(b" \t").decode("latin-1")] if _KEY in fields else (),
-                    )
-                    position = appended.position
-                except Exception as error:
-                    problem = _problem(error)
-                    await trio.lowlevel.checkpoint()  # or a client of many bad requests would have us for itself
-            last = last or self._lane.stopping
-            close = "Connection: close\r\n" if last else ""
-            if problem is None:
-                answer = (
-                    f"HTTP/1.1 202 Accepted\r\nevent-position: {position}\r\ncontent-length: 0\r\n"
-                    f"date: {self._lane.date()}\r\n{close}\r\n"
-                ).encode()
+            if end < len(_END) and _may_begin(buffer):
+                self._began = trio.current_time()
+                buffer = await self._rest_of_head(buffer)
+                if _END not in buffer:
+                    return Rest(buffer, self._began)
+            elif request is None or end < len(_END) or not self._understands(buffer[:end]):
+                return Rest(buffer, self._began or trio.current_time())
             else:
-                answer = _refusal(problem, self._lane.date(), close)
-            await self._wire.send(answer)
-            self.answering = False
-            if self._debug:
-                log.debug(
-                    "request",
-                    method="PUT",
-                    path=f"/{request[1].decode()}",
-                    status=problem.status if problem else 202,
-                    ms=round((time.monotonic() - started) * 1000, 1),
+                self.answering = True
+                if self._lane.stopping:
+                    self.scope.deadline = math.inf
+                buffer = await self._answer(request, buffer, end)
+                self.answering, self._began = False, 0.0
+        await self._wire.finish()
+        return None
+
+    def _understands(self, head: bytes) -> bool:
+        """Whether a request is for the lane for sure."""
+        self._fields, self._odd = {}, False
+        try:
+            self._parser.feed_data(head)
+        except httptools.HttpParserCallbackError:
+            raise  # ours
+        except (httptools.HttpParserError, httptools.HttpParserUpgrade):
+            return False
+        self._length = int(self._fields.get(_LENGTH, 0))
+        return (
+            not self._odd
+            and _HOST in self._fields
+            and self._length <= self._lane.app.config["MAX_CONTENT_LENGTH"]
+            and len(head) <= limits.MAX_HEAD
+            and head.count(b"\n") <= limits.MAX_FIELDS + 2
+        )
+
+    async def _answer(self, request: re.Match[bytes], buffer: bytes, end: int) -> bytes:
+        """Answer the request whose head ends there; return what comes behind it."""
+        lane, fields = self._lane, self._fields
+        started = time.monotonic() if self._debug else 0.0
+        behind = end + self._length
+        if len(buffer) < behind:
+            buffer = await self._rest_of_body(buffer, end, behind)
+        problem, position = None, ""
+        if len(buffer) < behind:
+            problem = problems.too_slow()
+            self._last = True
+        else:
+            body = buffer[end:behind]
+            if body:
+                self._parser.feed_data(body)
+            try:
+                appended = await lane.app.put_event(
+                    request[1].decode(),
+                    request[2] or b"",
+                    fields[_TYPE].decode("latin-1") if _TYPE in fields else "",
+                    body,
+                    [fields[_KEY].decode("latin-1")] if _KEY in fields else (),
                 )
-            if last:
-                await self._wire.finish()
-                return None
-            buffer = buffer[end + length :]
+                position = appended.position
+            except Exception as error:
+                problem = _problem(error)
+                await trio.lowlevel.checkpoint()  # or a client of many bad requests would have us for itself
+        if lane.stopping or (_CONNECTION in fields and b"close" in _tokens(fields[_CONNECTION])):
+            self._last = True
+        close = "Connection: close\r\n" if self._last else ""
+        if problem is None:
+            answer = (
+                f"HTTP/1.1 202 Accepted\r\nevent-position: {position}\r\ncontent-length: 0\r\n"
+                f"date: {lane.date()}\r\n{close}\r\n"
+            ).encode()
+        else:
+            answer = _refusal(problem, lane.date(), close)
+        await self._wire.send(answer)
+        if self._debug:
+            log.debug(
+                "request",
+                method="PUT",
+                path=f"/{request[1].decode()}",
+                status=problem.status if problem else 202,
+                ms=round((time.monotonic() - started) * 1000, 1),
+            )
+        return buffer[behind:]
 
-    def _hand_on(self, data: bytes, deadline: float = math.inf) -> Rest:
-        return Rest(data, min(deadline, self.scope.deadline, trio.current_time() + limits.HEAD_TIMEOUT))
-
-    async def _rest_of_head(self, begun: bytes) -> bytes | Rest | None:
-        """The request's bytes once its head is there; or what is to be handed on, if that is not for the lane or takes
-        too long; or nothing if the client leaves."""
+    async def _rest_of_head(self, begun: bytes) -> bytes:
+        """The request's bytes up to the end of its head at least; without it, if that is not for the lane or does not
+        come in time."""
         data = bytearray(begun)
-        deadline = trio.current_time() + limits.HEAD_TIMEOUT
-        with trio.move_on_at(deadline):
+        with trio.move_on_at(self._began + limits.REQUEST_TIMEOUT):
             while _may_begin(data) and len(data) <= limits.MAX_HEAD:
                 searched = max(0, len(data) - len(_END))
-                more = await self._wire.receive()
-                if not more:
-                    return None
-                data += more
+                data += await self._wire.receive()
                 if data.find(_END, searched) >= 0:
-                    return bytes(data)
-        return self._hand_on(bytes(data), deadline)
+                    break
+        return bytes(data)
 
-    async def _rest_of_body(self, begun: bytes, size: int) -> bytes:
-        """As many bytes as the request has, or fewer if they take too long; or nothing if the client leaves."""
+    async def _rest_of_body(self, begun: bytes, end: int, behind: int) -> bytes:
+        """The request's bytes up to the end of its body at least, or fewer if that does not come in time."""
+        if len(begun) == end and b"100-continue" in _tokens(self._fields.get(_EXPECT, b"")):
+            await self._wire.send(f"HTTP/1.1 100 Continue\r\ndate: {self._lane.date()}\r\n\r\n".encode())
         data = bytearray(begun)
-        with trio.move_on_after(self._lane.app.config["BODY_TIMEOUT"]):
-            while len(data) < size:
-                more = await self._wire.receive()
-                if not more:
-                    return b""
-                data += more
+        with trio.move_on_at((self._began or trio.current_time()) + limits.REQUEST_TIMEOUT):
+            while len(data) < behind:
+                data += await self._wire.receive()
         return bytes(data)
 
 

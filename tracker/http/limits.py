@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+MAX_CONNECTIONS = 16_000
+"""How many connections may be open at once in one process (the default of a setting). More wait to be accepted, which
+another process at the same socket may do meanwhile."""
+OTHER_FILES = 200
+"""How many files a process may need beside its connections."""
 MAX_HEAD = 256 * 1024
 """The largest request head in bytes: data may stand in the URL, percent-encoded."""
 MAX_FIELDS = 100
 """The most header fields of a request."""
-HEAD_TIMEOUT = 10.0
-"""How long a request line and its headers may take to arrive, in seconds like all that follow."""
-BODY_TIMEOUT = 10.0
-"""How long a body may take to arrive."""
+REQUEST_TIMEOUT = 10.0
+"""How long a request may take to arrive from its first byte to its last, in seconds like all that follow. Bodies that
+are answered while they come have a limit of their own."""
 IDLE_TIMEOUT = 75.0
 """How long a connection may wait for its next request. A proxy must reuse its connections sooner."""
 SEND_TIMEOUT = 30.0

@@ -8,6 +8,7 @@ import msgspec
 
 from shared.errors import AccountNotActive, NoSuchAccount, OutcomeUnknown, Refused, TrackerError, Unavailable
 from shared.events import DataTooLarge
+from tracker.http import limits
 
 CONTENT_TYPE = "application/problem+json"
 RETRY_AFTER = "2"
@@ -55,8 +56,8 @@ def body_too_large(limit: int) -> Problem:
     return problem(413, f"The body is larger than {limit} bytes, which is the most.")
 
 
-def body_too_slow(seconds: float) -> Problem:
-    return problem(408, f"The body did not arrive within {seconds:g} seconds.")
+def too_slow() -> Problem:
+    return problem(408, f"The request did not arrive within {limits.REQUEST_TIMEOUT:g} seconds.")
 
 
 def of_error(error: TrackerError) -> Problem:

@@ -9,6 +9,7 @@ takes the place of hypercorn's `TCPServer` and does those parts so that they wor
 from __future__ import annotations
 
 import math
+import resource
 import socket
 import sys
 from functools import partial
@@ -27,7 +28,7 @@ from hypercorn.typing import ConnectionState
 from hypercorn.utils import parse_socket_addr
 
 from tracker.http import limits
-from tracker.http.app import TrackerApp
+from tracker.http.app import BEGAN, TrackerApp
 from tracker.http.http1 import Http1
 from tracker.http.lane import Lane, Rest
 
@@ -44,12 +45,14 @@ async def serve(
     app: TrackerApp,
     listeners: list[trio.SocketListener],
     *,
+    max_connections: int = limits.MAX_CONNECTIONS,
     lane: bool = True,
     task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED,
 ) -> None:
     """Serve until `app.stopping` is set; then take no new connections, finish what is in flight, and return.
 
-    Requests get limits.GRACE seconds to finish. Closes the listeners. Without the lane hypercorn serves all requests,
+    Requests get limits.GRACE seconds to finish. Closes the listeners. When `max_connections` are open, or as many as
+    the system lets this process have, others wait to be accepted. Without the lane hypercorn serves all requests,
     to whom nothing but speed may tell the two apart.
     """
     config = Config()
@@ -62,26 +65,32 @@ async def serve(
     context = WorkerContext(None)
     fast = Lane(app)
     connections: set[_Connection] = set()
+    places = _Places(_allowed(max_connections))
 
     async def handle(stream: trio.SocketStream) -> None:
         try:
             _notice_vanished(stream.socket)
-            begun = await fast.take(stream) if lane else Rest(b"", trio.current_time() + limits.IDLE_TIMEOUT)
+            begun = await fast.take(stream) if lane else Rest(b"", trio.current_time())
             if begun:
                 connection = _Connection(app, config, context, stream, begun)
                 connections.add(connection)
+                if app.stopping.is_set():
+                    connection.stop()
                 try:
                     await connection.run()
                 finally:
                     connections.discard(connection)
         except* Exception as error:
             log.warning("connection failed", exc_info=error)
+        finally:
+            places.leave()
 
     async with trio.open_nursery() as looking:
         looking.start_soon(fast.run)
         async with trio.open_nursery() as handlers:
             async with trio.open_nursery() as accepting:
-                await accepting.start(partial(trio.serve_listeners, handle, listeners, handler_nursery=handlers))
+                bounded = [_Bounded(listener, places) for listener in listeners]
+                await accepting.start(partial(trio.serve_listeners, handle, bounded, handler_nursery=handlers))
                 task_status.started()
                 await app.stopping.wait()
                 accepting.cancel_scope.cancel()
@@ -93,6 +102,59 @@ async def serve(
                 connection.stop()
             handlers.cancel_scope.deadline = trio.current_time() + limits.GRACE
         looking.cancel_scope.cancel()
+
+
+class _Places:
+    """Those for connections."""
+
+    def __init__(self, number: int) -> None:
+        self._number = number
+        self._taken = 0
+        self._left = trio.Event()
+
+    async def free(self) -> None:
+        """Wait until there is one."""
+        while self._taken >= self._number:
+            self._left = trio.Event()
+            await self._left.wait()
+
+    def take(self) -> None:
+        self._taken += 1
+
+    def leave(self) -> None:
+        self._taken -= 1
+        self._left.set()
+
+
+class _Bounded(trio.abc.Listener[trio.SocketStream]):
+    """A listener that accepts while there are places."""
+
+    def __init__(self, listener: trio.SocketListener, places: _Places) -> None:
+        self._listener = listener
+        self._places = places
+
+    async def accept(self) -> trio.SocketStream:
+        await self._places.free()
+        stream = await self._listener.accept()
+        self._places.take()
+        return stream
+
+    async def aclose(self) -> None:
+        await self._listener.aclose()
+
+
+def _allowed(connections: int) -> int:
+    """How many of so many connections this process may have. Raises its limit of files if need be: the usual 1,024 are
+    for the sake of select(), which is not used here."""
+    files, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = connections + limits.OTHER_FILES
+    if files != resource.RLIM_INFINITY and files < wanted:
+        files = wanted if most == resource.RLIM_INFINITY else min(most, wanted)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (files, most))
+        if files < wanted:
+            log.info("the system allows fewer connections", may_be_open=max(files - limits.OTHER_FILES, 1))
+            return max(files - limits.OTHER_FILES, 1)
+    return connections
 
 
 class _Connection:
@@ -108,9 +170,11 @@ class _Connection:
         self._send_lock = trio.Lock()
         self._receiving = trio.CancelScope()
         self._handling = trio.CancelScope()
-        self._begun, self._deadline = begun
+        self._begun = begun.data
+        self._started = bool(begun.data)  # a request, of which some bytes have come
+        self._state = ConnectionState({BEGAN: begun.began})
+        self._deadline = begun.began + (limits.REQUEST_TIMEOUT if begun.data else limits.IDLE_TIMEOUT)
         self._idle = True
-        self._started = bool(self._begun)  # a request, of which some bytes have come
         self._closing = False
         self._half_closed = False  # the client will send no more, and may have left altogether
         self._protocol: ProtocolWrapper
@@ -124,7 +188,7 @@ class _Connection:
             # Cancelled at the end, because hypercorn does not tell a WebSocket that it refused by itself.
             with trio.CancelScope() as serving:
                 async with TaskGroup() as tasks:
-                    common = (ASGIWrapper(self._app), self._config, self._context, tasks, ConnectionState({}), False)
+                    common = (ASGIWrapper(self._app), self._config, self._context, tasks, self._state, False)
                     self._protocol = ProtocolWrapper(*common, client, server, self._send)
                     self._protocol.protocol = Http1(*common, client, server, self._send)
                     await self._receive()
@@ -151,7 +215,8 @@ class _Connection:
                 continue
             if self._idle and not self._started:
                 self._started = True
-                self._rest(limits.HEAD_TIMEOUT)
+                self._state[BEGAN] = trio.current_time()
+                self._rest(limits.REQUEST_TIMEOUT)
             # Left when the connection is to be closed: hypercorn never stops waiting to parse a request that came
             # before it decided not to take another one.
             with trio.CancelScope() as self._handling:
@@ -204,6 +269,7 @@ class _Connection:
             self._idle = event.idle
             self._started = False
             if event.idle:
+                self._state[BEGAN] = trio.current_time()  # at the earliest
                 self._rest(limits.IDLE_TIMEOUT)
             else:
                 self._rest(math.inf)

@@ -22,13 +22,15 @@ class Wire:
         """That of the file."""
 
     async def receive(self) -> bytes:
-        """What has come, or nothing at the end. Raises OSError if the connection is broken."""
+        """What has come. Raises EOFError at the end, and OSError if the connection is broken."""
         while True:
             await trio.lowlevel.wait_readable(self.number)
             try:
-                return os.read(self.number, _RECEIVE)
-            except BlockingIOError:
-                pass  # woken without a reason
+                if data := os.read(self.number, _RECEIVE):
+                    return data
+            except BlockingIOError:  # woken without a reason
+                continue
+            raise EOFError
 
     async def send(self, data: bytes) -> None:
         """Send it all. Raises OSError if the connection is broken, or the client does not read. No checkpoint if there
@@ -53,5 +55,5 @@ class Wire:
         """Send no more, and read on for a moment."""
         self.stream.socket.shutdown(socket.SHUT_WR)
         with trio.move_on_after(limits.LINGER):
-            while await self.receive():
-                pass
+            while True:
+                await self.receive()
