@@ -128,6 +128,7 @@ def sized(body: bytes, *fields: bytes, target: bytes = b"/7") -> bytes:
 
 
 JSON = b"Content-Type: application/json"
+CHUNKED = b"Transfer-Encoding: chunked"
 EXPECT = b"Expect: 100-continue"
 KEY = b"Idempotency-Key: k"
 
@@ -244,7 +245,7 @@ HANDED_ON: dict[str, Parts] = {
     "space-behind-version": (put(version=b"1.1 "),),
     "http-1.0": (put(version=b"1.0"),),
     "http-1.0-keep-alive": (put(b"/7?data=x", b"Connection: keep-alive", version=b"1.0"),),
-    "http-1.0-chunked": (put(b"/7", b"Transfer-Encoding: chunked", version=b"1.0", body=b"1\r\na\r\n0\r\n\r\n"),),
+    "http-1.0-chunked": (put(b"/7", CHUNKED, version=b"1.0", body=b"1\r\na\r\n0\r\n\r\n"),),
     "http-1.2": (put(version=b"1.2"),),
     "http-2.0": (put(version=b"2.0"),),
     "http-in-lower-case": (put().replace(b"HTTP", b"http"),),
@@ -253,12 +254,14 @@ HANDED_ON: dict[str, Parts] = {
     "empty-line-between": (put() + b"\r\n" + put(),),
     "body-longer-than-said": (put(b"/7", b"Content-Length: 3", body=b"abcd"),),
     "body-shorter-than-said": (put(b"/7", b"Content-Length: 300", body=b"abc"), put() * 5),
-    "chunked": (put(b"/7", b"Transfer-Encoding: chunked", body=b"3\r\nabc\r\n0\r\n\r\n"),),
-    "chunked-then-lane": (put(b"/7", b"Transfer-Encoding: chunked", body=b"3\r\nabc\r\n0\r\n\r\n") + put(),),
-    "chunked-expected": (put(b"/7", b"Transfer-Encoding: chunked", EXPECT), b"3\r\nabc\r\n0\r\n\r\n"),
+    "chunked": (put(b"/7", CHUNKED, body=b"3\r\nabc\r\n0\r\n\r\n"),),
+    "chunked-with-all-there-is": (put(b"/7", CHUNKED, body=b"3;a=b\r\na\rb\r\n1\r\n\n\r\n0\r\nA: b\r\nC: d\r\n\r\n"),),
+    "chunked-in-parts": (put(b"/7", CHUNKED, body=b"3;a"), b"\r", b"\na", b"bc\r", b"\n0\r\nA: b", b"\r\n\r", b"\n"),
+    "chunked-then-lane": (put(b"/7", CHUNKED, body=b"3\r\nabc\r\n0\r\n\r\n") + put(),),
+    "chunked-expected": (put(b"/7", CHUNKED, EXPECT), b"3\r\nabc\r\n0\r\n\r\n"),
     "gzip": (put(b"/7", b"Transfer-Encoding: gzip"),),
     "gzip-chunked": (put(b"/7", b"Transfer-Encoding: gzip, chunked"),),
-    "chunked-twice": (put(b"/7", b"Transfer-Encoding: chunked", b"Transfer-Encoding: chunked"),),
+    "chunked-twice": (put(b"/7", CHUNKED, CHUNKED),),
     "upgrade": (put(b"/7?data=x", b"Connection: upgrade", b"Upgrade: h2c"),),
     "upgrade-websocket": (put(b"/7?data=x", b"Connection: upgrade", b"Upgrade: websocket"),),
     "no-host": (put().replace(b"Host: t\r\n", b""),),
@@ -270,7 +273,7 @@ HANDED_ON: dict[str, Parts] = {
     "too-large": (sized(b"a" * 401),),
     "too-large-and-waits": (put(b"/7", b"Content-Length: 401", EXPECT),),
     "far-too-large": (put(b"/7", b"Content-Length: 99999999999999999999", EXPECT),),
-    "chunked-too-large": (put(b"/7", b"Transfer-Encoding: chunked", body=b"191\r\n" + b"a" * 401 + b"\r\n0\r\n\r\n"),),
+    "chunked-too-large": (put(b"/7", CHUNKED, body=b"191\r\n" + b"a" * 401 + b"\r\n0\r\n\r\n"),),
     "too-large-head": (put(b"/7?data=" + b"a" * limits.MAX_HEAD),),
     "fields-101": (put(b"/7?data=x", *[b"A: a"] * 100),),
     "value-control": (put(b"/7?data=x", b"A: a\x01b"),),
@@ -282,14 +285,19 @@ UNSAFE: dict[str, Parts] = {
     "two-equal-lengths": (put(b"/7", b"Content-Length: 3", b"Content-Length: 3", body=b"abc"),),
     "list-of-lengths": (put(b"/7", b"Content-Length: 3, 3", body=b"abc"),),
     "list-of-different-lengths": (put(b"/7", b"Content-Length: 3, 4", body=b"abc"),),
-    "length-and-chunks": (
-        put(b"/7", b"Content-Length: 3", b"Transfer-Encoding: chunked", body=b"3\r\nabc\r\n0\r\n\r\n"),
-    ),
-    "chunks-and-length": (
-        put(b"/7", b"Transfer-Encoding: chunked", b"Content-Length: 3", body=b"3\r\nabc\r\n0\r\n\r\n"),
-    ),
+    "length-and-chunks": (put(b"/7", b"Content-Length: 3", CHUNKED, body=b"3\r\nabc\r\n0\r\n\r\n"),),
+    "chunks-and-length": (put(b"/7", CHUNKED, b"Content-Length: 3", body=b"3\r\nabc\r\n0\r\n\r\n"),),
     "length-and-unknown-encoding": (put(b"/7", b"Content-Length: 3", b"Transfer-Encoding: x", body=b"abc"),),
-    "chunks-of-http-1.0": (put(b"/7", b"Transfer-Encoding: chunked", version=b"1.0", body=b"0\r\n\r\n"),),
+    "chunks-of-http-1.0": (put(b"/7", CHUNKED, version=b"1.0", body=b"0\r\n\r\n"),),
+    "bare-cr-in-a-chunk-extension": (put(b"/7", CHUNKED, body=b"3;a\rb\r\nabc\r\n0\r\n\r\n"),),
+    "bare-lf-in-a-chunk-extension": (put(b"/7", CHUNKED, body=b"3;a\nb\r\nabc\r\n0\r\n\r\n"),),
+    "bare-lf-behind-a-size": (put(b"/7", CHUNKED, body=b"3\nabc\r\n0\r\n\r\n"),),
+    "bare-lf-behind-a-chunk": (put(b"/7", CHUNKED, body=b"3\r\nabc\n0\r\n\r\n"),),
+    "bare-lf-in-trailers": (put(b"/7", CHUNKED, body=b"3\r\nabc\r\n0\r\nA: b\n\r\n"),),
+    "bare-lf-behind-trailers": (put(b"/7", CHUNKED, body=b"3\r\nabc\r\n0\r\nA: b\r\n\n"),),
+    "bare-cr-in-trailers": (put(b"/7", CHUNKED, body=b"3\r\nabc\r\n0\r\nA: b\rc\r\n\r\n"),),
+    "folded-trailer": (put(b"/7", CHUNKED, body=b"3\r\nabc\r\n0\r\nA: b\r\n c\r\n\r\n"),),
+    "chunk-of-another-size": (put(b"/7", CHUNKED, body=b"2\r\nabc\r\n0\r\n\r\n"),),
     "length-signed": (put(b"/7", b"Content-Length: +3", body=b"abc"),),
     "length-negative": (put(b"/7", b"Content-Length: -3", body=b"abc"),),
     "length-hexadecimal": (put(b"/7", b"Content-Length: 0x3", body=b"abc"),),

@@ -39,16 +39,28 @@ _REFUSALS = {
 class StrictConnection(h11.Connection):
     """h11 without its leniency: in what two servers may read differently, one request can hide in another one."""
 
-    max_body = math.inf
-    """In bytes. Who announces more is not asked to send it."""
-    _body = 0.0
+    max_event = math.inf
+    """The most bytes that a PUT may bring. Who announces more is not asked to send it."""
     _searched = 0
+    _chunked = False
+    _framing = b""
+    _wanted = False
 
     def next_event(self) -> Any:
+        if self.their_state is h11.IDLE:
+            return self._next_head()
+        if self.their_state is h11.SEND_BODY and self._chunked:
+            return self._next_chunk()
         if self.their_state is h11.MUST_CLOSE and self.trailing_data[0]:
             return h11.PAUSED  # what comes after the last request is nobody's, and must not spoil its answer
-        if self.their_state is not h11.IDLE:
-            return super().next_event()
+        return super().next_event()
+
+    @property
+    def they_are_waiting_for_100_continue(self) -> bool:
+        """Whether the client waits to be asked for a body, which has not come yet and will be read."""
+        return self._wanted and super().they_are_waiting_for_100_continue and not self.trailing_data[0]
+
+    def _next_head(self) -> Any:
         buffer, _ = self.trailing_data
         end = _BLANK_LINE.search(buffer, max(0, self._searched - 2))
         self._searched = 0 if end else len(buffer)
@@ -56,23 +68,23 @@ class StrictConnection(h11.Connection):
             raise h11.RemoteProtocolError("unsafe", error_status_hint=refusal)
         event = super().next_event()
         if isinstance(event, h11.Request):
-            self._body = _body_size(event)
+            headers = dict(event.headers)
+            length = int(headers.get(b"content-length", 0))
+            self._chunked = b"transfer-encoding" in headers
+            self._wanted = self._chunked or 0 < length <= (self.max_event if event.method == b"PUT" else math.inf)
         return event
 
-    @property
-    def they_are_waiting_for_100_continue(self) -> bool:
-        """Whether the client waits to be asked for a body, which has not come yet and will be read."""
-        waiting = super().they_are_waiting_for_100_continue
-        return waiting and 0 < self._body <= self.max_body and not self.trailing_data[0]
-
-
-def _body_size(request: h11.Request) -> float:
-    for name, value in request.headers:
-        if name == b"content-length":
-            return int(value)
-        if name == b"transfer-encoding":
-            return 1  # or more
-    return 0
+    def _next_chunk(self) -> Any:
+        before, _ = self.trailing_data
+        event = super().next_event()
+        after, _ = self.trailing_data
+        self._framing += before[: len(before) - len(after)]
+        if isinstance(event, (h11.Data, h11.EndOfMessage)):
+            data = event.data if isinstance(event, h11.Data) else b""
+            framing, self._framing = self._framing[: len(self._framing) - len(data)], b""
+            if _NOT_CRLF.search(framing) or _FOLDED.search(framing):
+                raise h11.RemoteProtocolError("unsafe")
+        return event
 
 
 def _refusal(head: bytes) -> int | None:
@@ -98,7 +110,7 @@ class Http1(H11Protocol):
     def __init__(self, *args: Any) -> None:
         super().__init__(*args)
         self.connection = StrictConnection(h11.SERVER, self.config.h11_max_incomplete_size)
-        self.connection.max_body = cast(Any, self.app).app.config["MAX_CONTENT_LENGTH"]
+        self.connection.max_event = cast(Any, self.app).app.config["MAX_CONTENT_LENGTH"]
         self._head = b""
         self.streaming = False
         """Whether the answer under way has no known length: it may have no end either."""

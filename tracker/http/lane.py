@@ -84,7 +84,7 @@ class Lane:
                     answering[visit.number] = visit
                     poll.register(visit.number, _CLIENT_LEFT)
             for number, what in poll.poll(0):
-                answering[number].left(reset=what != _CLIENT_LEFT)
+                answering[number].left(reset=bool(what & select.POLLERR))
 
     def stop(self) -> None:
         """From now on each answer is a connection's last, and who is idle has little time left."""
