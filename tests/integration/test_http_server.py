@@ -396,6 +396,33 @@ async def test_requests_in_a_row_are_answered_in_that_order(served: Server) -> N
     assert served.services.accepted == [b'"%d"' % number for number in range(50)] + [b'"x"']
 
 
+@pytest.mark.parametrize("request_", [GOOD, PUT], ids=["get", "put"])
+async def test_a_connection_has_any_number_of_requests(served: Server, request_: bytes) -> None:
+    async with served.wire() as wire:
+        for _ in range(15):
+            await wire.send(request_ * 100)
+            for _ in range(100):
+                assert "connection" not in (await wire.answer()).headers
+
+
+async def test_refusals_in_a_row_leave_others_their_turns(served: Server) -> None:
+    turns = 0
+
+    async def take_turns() -> None:
+        nonlocal turns
+        while True:
+            await trio.lowlevel.checkpoint()
+            turns += 1
+
+    async with served.wire() as wire, trio.open_nursery() as nursery:
+        await wire.send(b"PUT /0 HTTP/1.1\r\nHost: t\r\n\r\n" * 500)
+        nursery.start_soon(take_turns)
+        for _ in range(500):
+            assert (await wire.answer()).status == 400
+        nursery.cancel_scope.cancel()
+    assert turns >= 500
+
+
 async def test_a_refusal_leaves_the_connection_open_though_the_body_comes_late(served: Server) -> None:
     async with served.wire() as wire:
         await wire.send(b"PUT /abc HTTP/1.1\r\nHost: t\r\nContent-Length: 3\r\n\r\n")
@@ -500,13 +527,28 @@ async def test_head_and_body_have_one_time_together(
     async with served.wire() as wire:
         if before:
             await wire.ask(before)
-            await trio.sleep(0.1)
+            await trio.sleep(0.3)
         began = trio.current_time()
         await wire.send(request[:20])
         await trio.sleep(0.7)
         await wire.send(request[20:])
         assert (await wire.answer()).status == 408
-        assert 0.7 < trio.current_time() - began < 1.4
+        assert 0.75 < trio.current_time() - began < 1.4
+
+
+async def test_the_time_of_a_request_does_not_begin_with_the_one_before(
+    served: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(limits, "REQUEST_TIMEOUT", 0.4)
+    async with served.wire() as wire:
+        for _ in range(2):
+            await wire.send(PUT[:-2])
+            await trio.testing.wait_all_tasks_blocked()
+            assert (await wire.ask(PUT[-2:])).status == 202
+            await trio.sleep(0.5)
+            await wire.send(b"PUT /7 HTTP/1.1\r\nHost: t\r\nContent-Length: 1\r\n\r\n")
+            await trio.testing.wait_all_tasks_blocked()
+            assert (await wire.ask(b"a")).status == 202
 
 
 async def trickle(wire: Wire, data: bytes) -> None:
@@ -558,6 +600,19 @@ async def test_stopping_does_not_wait_for_a_client_that_does_not_read(
     monkeypatch.setattr(limits, "GRACE", 0.3)
     async with served.wire(receive_buffer=4096) as wire:
         await never_read(served, wire)
+        served.app.stopping.set()
+        with trio.fail_after(5):
+            await served.finished.wait()
+
+
+async def test_stopping_does_not_wait_for_a_client_that_sends_events_and_does_not_read(
+    served: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(limits, "GRACE", 0.3)
+    async with served.wire(receive_buffer=4096) as wire:
+        with trio.move_on_after(0.5):  # by then neither side can send any more
+            while True:
+                await wire.send(PUT * 1000)
         served.app.stopping.set()
         with trio.fail_after(5):
             await served.finished.wait()
@@ -920,6 +975,22 @@ async def test_a_request_that_meets_the_stop_has_its_time(served: Server, monkey
         served.services.gate.set()
         answer = await wire.answer()
         assert (answer.status, answer.headers["connection"]) == (202, "close")
+
+
+@pytest.mark.parametrize("before", [GOOD, PUT], ids=["after-get", "after-put"])
+@pytest.mark.parametrize("begun", [GOOD[:8], PUT[:8]], ids=["get", "put"])
+async def test_half_a_request_that_meets_the_stop_has_little_time(
+    served: Server, monkeypatch: pytest.MonkeyPatch, before: bytes, begun: bytes
+) -> None:
+    monkeypatch.setattr(limits, "DRAIN", 0.2)
+    async with served.wire() as wire:
+        await wire.ask(before)
+        served.app.stopping.set()
+        await trio.testing.wait_all_tasks_blocked()
+        await wire.send(begun)
+        assert await wire.ended() == b""
+    with trio.fail_after(5):
+        await served.finished.wait()
 
 
 async def test_stopping_waits_no_longer_than_it_says(served: Server, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -347,6 +347,52 @@ async def test_lane_and_route_say_the_same(sides: tuple[Side, Side], parts: Part
     assert answered or b"Content-Length: 300" in parts[0]
 
 
+# The statuses, of the last request too; without it, the connection was closed before.
+STATUSES = {
+    "query": (202, 202),
+    "query-too-large": (413, 202),
+    "zero": (400, 202),
+    "no-account": (404, 202),
+    "not-active": (400, 202),
+    "unavailable": (503, 202),
+    "unknown": (504, 202),
+    "fault": (500, 202),
+    "fault-group-of-one": (503, 202),
+    "fault-group-mixed": (500, 202),
+    "key-empty": (400, 202),
+    "two-keys": (400, 202),
+    "close": (202,),
+    "close-in-a-list": (202,),
+    "close-with-a-refusal": (404,),
+    "pipelined-after-close": (202,),
+    "half-closed-in-a-body": (),
+    "expect": (100, 202, 202),
+    "expect-and-did-not-wait": (202, 202),
+    "expect-and-did-not-quite-wait": (202, 202),
+    "expect-without-body": (202, 202),
+    "expect-and-be-refused": (100, 404, 202),
+    "chunked-expected": (100, 202, 202),
+    "too-large": (413, 202),
+    "too-large-and-waits": (413,),
+    "far-too-large": (413,),
+    "too-large-head": (431,),
+    "fields-100": (202, 202),
+    "fields-101": (431,),
+    "http-1.0": (202,),
+    "http-2.0": (505,),
+    "gzip": (501,),
+    "empty-line-first": (400,),
+    "put-livez": (400, 202),
+    "put-slash-behind": (404, 202),
+}
+
+
+@pytest.mark.parametrize(("name", "statuses"), STATUSES.items(), ids=STATUSES)
+async def test_both_say_what_they_should(sides: tuple[Side, Side], name: str, statuses: tuple[int, ...]) -> None:
+    answered = await compare(sides, ALL[name])
+    assert tuple(answer.status for answer in answered) == statuses
+
+
 @pytest.mark.parametrize("parts", IN_LANE.values(), ids=IN_LANE)
 async def test_what_is_meant_for_the_lane_stays_in_it(
     sides: tuple[Side, Side], parts: Parts, monkeypatch: pytest.MonkeyPatch

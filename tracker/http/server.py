@@ -216,7 +216,8 @@ class _Connection:
             if self._idle and not self._started:
                 self._started = True
                 self._state[BEGAN] = trio.current_time()
-                self._rest(limits.REQUEST_TIMEOUT)
+                if not self._context.terminated.is_set():
+                    self._rest(limits.REQUEST_TIMEOUT)
             # Left when the connection is to be closed: hypercorn never stops waiting to parse a request that came
             # before it decided not to take another one.
             with trio.CancelScope() as self._handling:
