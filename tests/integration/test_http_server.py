@@ -7,6 +7,7 @@ the test beside it checks has become a matter of course, and our way around it c
 from __future__ import annotations
 
 import contextlib
+import itertools
 import os
 import random
 import resource
@@ -15,6 +16,7 @@ import struct
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, TypeVar, cast
 
 import h11
@@ -32,7 +34,7 @@ from quart_trio import QuartTrio
 from shared.errors import NoSuchAccount, Refused
 from shared.log import Appended
 from tracker.accounts import Account
-from tracker.http import lane, limits, server
+from tracker.http import lane, limits, room, server
 from tracker.http.app import TrackerApp, create_app
 
 GOOD = b"GET /livez HTTP/1.1\r\nHost: t\r\n\r\n"
@@ -369,6 +371,23 @@ async def test_connections_beyond_the_most_wait_for_one_to_end() -> None:
         assert (await fourth.answer()).status == 200
 
 
+async def test_listeners_share_the_room(served: Server) -> None:
+    listeners = [listener for _ in range(2) for listener in await trio.open_tcp_listeners(0, host="127.0.0.1")]
+    addresses = [listener.socket.getsockname() for listener in listeners]
+    async with trio.open_nursery() as nursery:
+        await nursery.start(partial(server.serve, served.app, listeners, max_connections=1))
+        for (host, port), (other_host, other_port) in itertools.permutations(addresses):
+            async with await trio.open_tcp_stream(host, port) as stream:
+                assert (await Wire(stream).ask(PUT)).status == 202
+                await trio.testing.wait_all_tasks_blocked()
+                waiting = await trio.open_tcp_stream(other_host, other_port)
+                await waiting.send_all(PUT)
+                await trio.testing.wait_all_tasks_blocked()
+            async with waiting:
+                assert (await Wire(waiting).answer()).status == 202
+        nursery.cancel_scope.cancel()
+
+
 async def test_connections_are_no_more_than_the_system_allows(monkeypatch: pytest.MonkeyPatch) -> None:
     limit = [1024, 5000]
 
@@ -377,11 +396,11 @@ async def test_connections_are_no_more_than_the_system_allows(monkeypatch: pytes
 
     monkeypatch.setattr(resource, "getrlimit", lambda _: tuple(limit))
     monkeypatch.setattr(resource, "setrlimit", setrlimit)
-    assert (server._allowed(500), limit) == (500, [1024, 5000])
-    assert (server._allowed(3000), limit) == (3000, [3000 + limits.OTHER_FILES, 5000])
-    assert (server._allowed(6000), limit) == (5000 - limits.OTHER_FILES, [5000, 5000])
+    assert (room.allowed(500), limit) == (500, [1024, 5000])
+    assert (room.allowed(3000), limit) == (3000, [3000 + limits.OTHER_FILES, 5000])
+    assert (room.allowed(6000), limit) == (5000 - limits.OTHER_FILES, [5000, 5000])
     limit[:] = [1024, resource.RLIM_INFINITY]
-    assert (server._allowed(6000), limit[0]) == (6000, 6000 + limits.OTHER_FILES)
+    assert (room.allowed(6000), limit[0]) == (6000, 6000 + limits.OTHER_FILES)
 
 
 # One connection, many requests

@@ -1,4 +1,4 @@
-"""hypercorn in our nursery: our listeners and connections, hypercorn's protocols.
+"""The server in our nursery: our listeners and connections; the lane, and behind it hypercorn's protocols.
 
 `hypercorn.trio.serve` lets one connection's failure end the server (hypercorn #225), can't cancel a send to a client
 that does not read, and forgets connections when it works with Quart-Trio, which cancels a request's tasks while
@@ -9,7 +9,6 @@ takes the place of hypercorn's `TCPServer` and does those parts so that they wor
 from __future__ import annotations
 
 import math
-import resource
 import socket
 import sys
 from functools import partial
@@ -31,6 +30,7 @@ from tracker.http import limits
 from tracker.http.app import BEGAN, TrackerApp
 from tracker.http.http1 import Http1
 from tracker.http.lane import Lane, Rest
+from tracker.http.room import Bounded, Room, allowed
 
 log = structlog.get_logger(__name__)
 
@@ -65,7 +65,7 @@ async def serve(
     context = WorkerContext(None)
     fast = Lane(app)
     connections: set[_Connection] = set()
-    places = _Places(_allowed(max_connections))
+    room = Room(allowed(max_connections))
 
     async def handle(stream: trio.SocketStream) -> None:
         try:
@@ -83,13 +83,13 @@ async def serve(
         except* Exception as error:
             log.warning("connection failed", exc_info=error)
         finally:
-            places.leave()
+            room.leave()
 
     async with trio.open_nursery() as looking:
         looking.start_soon(fast.run)
         async with trio.open_nursery() as handlers:
             async with trio.open_nursery() as accepting:
-                bounded = [_Bounded(listener, places) for listener in listeners]
+                bounded = [Bounded(listener, room) for listener in listeners]
                 await accepting.start(partial(trio.serve_listeners, handle, bounded, handler_nursery=handlers))
                 task_status.started()
                 await app.stopping.wait()
@@ -102,59 +102,6 @@ async def serve(
                 connection.stop()
             handlers.cancel_scope.deadline = trio.current_time() + limits.GRACE
         looking.cancel_scope.cancel()
-
-
-class _Places:
-    """Those for connections."""
-
-    def __init__(self, number: int) -> None:
-        self._number = number
-        self._taken = 0
-        self._left = trio.Event()
-
-    async def free(self) -> None:
-        """Wait until there is one."""
-        while self._taken >= self._number:
-            self._left = trio.Event()
-            await self._left.wait()
-
-    def take(self) -> None:
-        self._taken += 1
-
-    def leave(self) -> None:
-        self._taken -= 1
-        self._left.set()
-
-
-class _Bounded(trio.abc.Listener[trio.SocketStream]):
-    """A listener that accepts while there are places."""
-
-    def __init__(self, listener: trio.SocketListener, places: _Places) -> None:
-        self._listener = listener
-        self._places = places
-
-    async def accept(self) -> trio.SocketStream:
-        await self._places.free()
-        stream = await self._listener.accept()
-        self._places.take()
-        return stream
-
-    async def aclose(self) -> None:
-        await self._listener.aclose()
-
-
-def _allowed(connections: int) -> int:
-    """How many of so many connections this process may have. Raises its limit of files if need be: the usual 1,024 are
-    for the sake of select(), which is not used here."""
-    files, most = resource.getrlimit(resource.RLIMIT_NOFILE)
-    wanted = connections + limits.OTHER_FILES
-    if files != resource.RLIM_INFINITY and files < wanted:
-        files = wanted if most == resource.RLIM_INFINITY else min(most, wanted)
-        resource.setrlimit(resource.RLIMIT_NOFILE, (files, most))
-        if files < wanted:
-            log.info("the system allows fewer connections", may_be_open=max(files - limits.OTHER_FILES, 1))
-            return max(files - limits.OTHER_FILES, 1)
-    return connections
 
 
 class _Connection:
