@@ -75,7 +75,7 @@ async def _open_log(
         begin = None if since is None else parse_since(since, datetime.now(UTC))
     except Refused as error:
         raise Misconfigured(str(error)) from error
-    log = EventLog(config.url, "listener", on_damage=lambda text: tell(f"! skipped: {text}"))
+    log = EventLog(config.url, "listener", appends=False, on_damage=lambda text: tell(f"! skipped: {text}"))
     feed = Feed(config.url, log)
 
     async def run(*, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:

@@ -43,27 +43,23 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import secrets
-from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Sequence
+from collections.abc import Awaitable, Callable, Collection, Sequence
 from dataclasses import dataclass
 from datetime import UTC
-from hashlib import blake2b
-from importlib.resources import files
-from typing import Any, TypeVar, TypeVarTuple, cast
+from typing import TypeVar, TypeVarTuple
 
-import msgspec
 import redis.asyncio
-import redis.exceptions
 import trio
 
 from shared import history
 from shared.aio import Bridge, open_bridge
-from shared.errors import OutcomeUnknown, Unavailable
+from shared.appending import Appended, Appender
+from shared.errors import Unavailable
 from shared.events import Draft
 from shared.frames import EventFrame
 from shared.position import START, Position, Since
 from shared.reading import META, Cursor, Page, digits, number_of
-from shared.redis_client import ANSWER_WITHIN, RedisRefused, call, connection_pool
+from shared.redis_client import ANSWER_WITHIN, call, connection_pool
 
 T = TypeVar("T")
 Ts = TypeVarTuple("Ts")
@@ -73,10 +69,6 @@ GO_CHANNEL = "events"
 """The channel of the Go system, which carries all accounts' events in its own format."""
 READ_BYTES = 1 << 20
 """How many bytes of events one reading returns, at most, unless a single one is larger."""
-REMEMBER = 600
-"""For how many seconds an idempotency key counts."""
-
-_SCRIPT = files("shared").joinpath("append.lua").read_text()
 _PING_EVERY = 1.0
 _READ_WITHIN = 60.0
 """For how many seconds one reading may go through the index; each answer of Redis must come within ANSWER_WITHIN."""
@@ -90,14 +82,6 @@ _REPORTED = 1000
 def channel(account_id: int) -> str:
     """The channel on which an account's events are published."""
     return f"events:{account_id}"
-
-
-@dataclass(frozen=True)
-class Appended:
-    """Where an event stands in the log."""
-
-    position: str
-    seq: int
 
 
 @dataclass(frozen=True)
@@ -122,37 +106,49 @@ class EventLog:
         expire: int = 7 * 86400,
         keep_index: int = 1_000_000,
         go_channel: bool = True,
+        appends: bool = True,
         on_damage: Callable[[str], object] = lambda text: None,
     ):
         """Make a log that writes as `host`, keeps `keep` events an account for `expire` seconds after its last, and
-        knows the order of the newest `keep_index` events of all accounts.
+        knows the order of the newest `keep_index` events of all accounts. With `appends` off it is only read.
 
         `on_damage` is told once of each entry that is no event. `damaged` counts them.
         """
         self.damaged = 0
         self._url = url
-        self._host = msgspec.json.encode(host)
-        self._keep = keep
-        self._expire = expire
-        self._keep_index = keep_index
-        self._go_channel = GO_CHANNEL if go_channel else ""
+        self._appends = appends
+        self._appender = Appender(
+            url,
+            PART,
+            host,
+            keep=keep,
+            expire=expire,
+            keep_index=keep_index,
+            go_channel=GO_CHANNEL if go_channel else "",
+        )
         self._on_damage = on_damage
-        self._sender = secrets.token_hex(8)
         self._seen = START  # the furthest Position: a log that has not come so far has lost its end
         self._bridge: Bridge | None = None
         self._redis: redis.asyncio.Redis | None = None
-        self._sha = ""
         self._reported: dict[str, None] = {}
 
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
-        """Service: hold the connections to Redis; ready when Redis answers.
+        """Service: hold the connections to Redis, one of ours for appending and redis-py's for all else; ready when
+        Redis answers on both.
 
-        Raises Unavailable when Redis is away or does not answer a ping within 3 s.
+        Raises Unavailable when Redis is away or does not answer a ping within 3 s, on one or the other.
         """
+        async with trio.open_nursery() as nursery:
+            await nursery.start(self._run_client)
+            if self._appends:
+                await nursery.start(self._appender.run)
+            task_status.started()
+
+    async def _run_client(self, *, task_status: trio.TaskStatus[None]) -> None:
         async with open_bridge(PART) as bridge:
             self._redis = redis.asyncio.Redis(connection_pool=connection_pool(self._url))
             try:
-                self._sha = await _call(bridge, self._prepare)
+                await _call(bridge, self._ping)
                 self._bridge = bridge
                 task_status.started()
                 while True:
@@ -171,38 +167,13 @@ class EventLog:
 
         Raises Unavailable if certainly nothing was appended by this call, and OutcomeUnknown if no answer came.
         """
-        arguments: list[bytes | str | int] = [0, secrets.token_hex(6), self._host, self._keep, self._expire]
-        arguments += [self._keep_index, self._go_channel, self._sender, number, REMEMBER]
-        arguments += [self._seen.epoch, self._seen.number]
-        for draft in batch:
-            arguments += (draft.account_id, draft.head, _digest(draft.key))
-        sent = False
-
-        async def evaluate() -> list[bytes | int]:
-            nonlocal sent
-            async with self._connection() as connection:
-                sent = True
-                try:
-                    await connection.send_command("EVALSHA", self._sha, 1, META, *arguments)
-                    return cast("list[bytes | int]", await connection.read_response())
-                except redis.exceptions.NoScriptError:
-                    await connection.send_command("EVAL", _SCRIPT, 1, META, *arguments)
-                    return cast("list[bytes | int]", await connection.read_response())
-
-        try:
-            epoch, repaired, *answers = await _call(self._bridge, evaluate)
-        except Unavailable as error:
-            if sent and not isinstance(error, RedisRefused):
-                raise OutcomeUnknown(PART, error.reason) from error
-            raise
-        if repaired != 0:
+        answer = await self._appender.append(batch, number, self._seen)
+        if answer.repaired != 0:
             self._damage(
-                f"{repaired!r} times a foreign entry or key stood in the way of batch {number}, and was removed"
+                f"{answer.repaired!r} times a foreign entry or key stood in the way of batch {number}, and was removed"
             )
-        word = cast(bytes, epoch).decode(errors="replace")
-        self._see(word, max((at for at in answers[::2] if isinstance(at, int)), default=0))
-        numbers = iter(answers)
-        return [_outcome(word, at, cast(int, seq)) for at, seq in zip(numbers, numbers, strict=True)]
+        self._see(answer.furthest)
+        return answer.outcomes
 
     async def begin(self, since: Since | None, accounts: Collection[int] | None) -> Position:
         """Return the Position to read these accounts (None: all) after: for a time, the one before the first event
@@ -259,11 +230,8 @@ class EventLog:
             appended_at=digits(appended_at or b"") / 1e6,
             now=int(seconds) + int(micros) / 1e6,
         )
-        self._see(counters.epoch, counters.position)
+        self._see(Position(counters.epoch, 0, counters.position))
         return counters
-
-    async def _prepare(self) -> str:
-        return await self._client.script_load(_SCRIPT)
 
     async def _ping(self) -> None:
         await self._client.ping()
@@ -275,9 +243,9 @@ class EventLog:
             (epoch, position, appended_at), now = await pipe.execute()
         return epoch, position, appended_at, now
 
-    def _see(self, epoch: str, number: int) -> None:
-        if epoch != self._seen.epoch or number > self._seen.number:
-            self._seen = Position(epoch, 0, number)
+    def _see(self, position: Position) -> None:
+        if position.epoch != self._seen.epoch or position.number > self._seen.number:
+            self._seen = position
 
     def _damage(self, text: str) -> None:
         if text not in self._reported:
@@ -292,30 +260,6 @@ class EventLog:
         if self._redis is None:
             raise Unavailable(PART, "not connected")
         return self._redis
-
-    @contextlib.asynccontextmanager
-    async def _connection(self) -> AsyncIterator[Any]:
-        pool: Any = self._client.connection_pool
-        connection = await pool.get_connection()
-        try:
-            yield connection
-        except redis.exceptions.ResponseError:
-            raise
-        except BaseException:
-            await connection.disconnect(nowait=True)  # its answer may still come, and must not meet a later command
-            raise
-        finally:
-            await pool.release(connection)
-
-
-def _digest(key: str) -> str:
-    return blake2b(key.encode(), digest_size=16).hexdigest() if key else ""
-
-
-def _outcome(epoch: str, at: bytes | int, seq: int) -> Appended | Unavailable:
-    if isinstance(at, bytes):
-        return Unavailable(PART, at.decode(errors="replace"))
-    return Appended(str(Position(epoch, 0, at)), seq)
 
 
 def _timestamp(line: bytes) -> bytes:

@@ -36,7 +36,7 @@ def connection_pool(url: str, *, answer_within: float | None = ANSWER_WITHIN) ->
             protocol=2,
         )
         pool.make_connection()  # from_url does not look at the options
-    except (TypeError, ValueError) as error:
+    except (TypeError, ValueError, redis.exceptions.RedisError) as error:
         raise Misconfigured(f"The URL of Redis can't be used: {error}.") from error
     return pool
 

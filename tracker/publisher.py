@@ -15,9 +15,10 @@ from collections.abc import Sequence
 
 import trio
 
+from shared.appending import Appended
 from shared.errors import OutcomeUnknown, Unavailable
 from shared.events import Draft
-from shared.log import PART, Appended, EventLog
+from shared.log import PART, EventLog
 
 PATIENCE = 4.5
 """For how many seconds a sender waits for the log before it is refused."""

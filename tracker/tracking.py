@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 
 from shared import events
-from shared.log import Appended
+from shared.appending import Appended
 from tracker.accounts import Accounts
 from tracker.publisher import Publisher
 

@@ -18,8 +18,9 @@ from pathlib import Path
 import redis
 import trio
 
+from shared.appending import Appended
 from shared.events import Draft, draft, encode_json
-from shared.log import Appended, EventLog
+from shared.log import EventLog
 
 NOW = 1_612_632_930_123_456_789
 SHOWN = "<2021-02-06 17:35:30:123>"

@@ -14,10 +14,11 @@ import redis
 import trio
 
 from shared import events
+from shared.appending import Appended
 from shared.errors import OutcomeUnknown, Refused, Unavailable
 from shared.feed import Feed, Follower
 from shared.frames import EventFrame, Frame, Gap, Lagging, Ready
-from shared.log import Appended, EventLog
+from shared.log import EventLog
 from shared.position import START, Since, parse_position
 from shared.supervision import Health, supervise
 from tests.integration.fragile import fragile_servers
@@ -197,10 +198,10 @@ async def test_a_follower_that_is_too_slow_lags_and_loses_nothing(redis_url: str
         await quick.until(Ready)
         async with trio.open_nursery() as tasks:
             tasks.start_soon(quick.run)
-            for _ in range(100):
+            for written in range(20, 2001, 20):
                 await system.write(*[1, 2] * 10, data=b'"' + b"x" * 500 + b'"')
-            while len(quick.lines) < 2000:
-                await trio.sleep(0.01)
+                while len(quick.lines) < written:
+                    await trio.sleep(0.001)
             tasks.cancel_scope.cancel()
         assert slow.follower._bytes <= 64 * 1024 + 1000
         lagging = await slow.until(Lagging)

@@ -31,8 +31,8 @@ import trio_websocket
 from hypercorn.config import Config
 from quart_trio import QuartTrio
 
+from shared.appending import Appended
 from shared.errors import NoSuchAccount, Refused
-from shared.log import Appended
 from tracker.accounts import Account
 from tracker.http import lane, limits, room, server
 from tracker.http.app import TrackerApp, create_app

@@ -19,8 +19,8 @@ import trio
 import trio.testing
 from hypothesis import strategies
 
+from shared.appending import Appended
 from shared.errors import AccountNotActive, Misconfigured, NoSuchAccount, OutcomeUnknown, Unavailable
-from shared.log import Appended
 from tests.integration.test_http_server import Answer, Services, Wire
 from tracker.http import lane, limits, server
 from tracker.http.app import TrackerApp, create_app

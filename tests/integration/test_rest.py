@@ -14,8 +14,8 @@ import redis
 import structlog.testing
 import trio
 
+from shared.appending import Appended
 from shared.errors import OutcomeUnknown, Unavailable
-from shared.log import Appended
 from shared.supervision import Health
 from tracker.http import server
 from tracker.http.app import create_app

@@ -8,9 +8,9 @@ import pytest
 import trio
 from trio.testing import MockClock, wait_all_tasks_blocked
 
+from shared.appending import Appended
 from shared.errors import OutcomeUnknown, Unavailable
 from shared.events import Draft
-from shared.log import Appended
 from tracker import publisher as module
 from tracker.publisher import Publisher
 

@@ -7,8 +7,8 @@ from typing import Protocol, cast
 
 from quart import Blueprint, Response, request
 
+from shared.appending import Appended
 from shared.events import account_id
-from shared.log import Appended
 from tracker.http.intake import event_data, idempotency_key
 from tracker.tracking import Tracking
 
