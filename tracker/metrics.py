@@ -34,7 +34,7 @@ from shared.supervision import Health
 
 LOOK_EVERY = 1.0
 
-disable_created_metrics()  # when each count began: a line more for every one, and no news
+disable_created_metrics()  # type: ignore[no-untyped-call]  # when each count began: a line more for every one, and no news
 
 ACCEPTED = Counter("tracker_events_accepted", "Events that are in the log, and whose senders were told so.")
 REFUSED = Counter("tracker_events_refused", "Events that were not accepted, or perhaps not.", ["reason"])
