@@ -71,6 +71,7 @@ class Feed:
         self._readers = trio.CapacityLimiter(_READERS)
         self._subscription = Subscription(PART)
         self._followers: dict[str, set[Follower]] = {}
+        self._lagging: dict[Follower, int] = {}
         self._heard = False
         # Of the last message, since the subscription stands: what the next one has to follow on.
         self._epoch = ""
@@ -81,6 +82,11 @@ class Feed:
     def followers(self) -> int:
         """How many there are."""
         return len({follower for group in self._followers.values() for follower in group})
+
+    def behind(self) -> list[int]:
+        """For each follower that was too slow and is catching up, how many events were still to come when it last read
+        the log."""
+        return list(self._lagging.values())
 
     @asynccontextmanager
     async def follow(self, accounts: Iterable[int] | None, since: Since | None = None) -> AsyncIterator[Follower]:
@@ -93,6 +99,7 @@ class Feed:
             await follower._begin(since)
             yield follower
         finally:
+            self._lagging.pop(follower, None)
             self._leave(follower, follower._channels.copy())
 
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
@@ -299,6 +306,8 @@ class Follower:
         self._cursor = page.cursor
         frames: list[Frame] = [*page.frames]
         self._page_size = min(max(2 * len(frames), _FIRST_PAGE), _LARGEST_PAGE)
+        if self._too_slow:
+            self._feed._lagging[self] = page.behind
         if page.behind or self._lost:
             if self._too_slow and trio.current_time() >= self._told_at + _TELL_EVERY:
                 self._told_at = trio.current_time()
@@ -307,6 +316,7 @@ class Follower:
             return frames
         self._live = True
         self._too_slow = False
+        self._feed._lagging.pop(self, None)
         self._cursor = Cursor(page.position)  # its Seqs will not be kept up to date
         if self.accounts is not None:
             # Not those that were left meanwhile, even if they are to be followed again: their channel was left, too.

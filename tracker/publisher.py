@@ -19,6 +19,7 @@ from shared.appending import Appended
 from shared.errors import OutcomeUnknown, Unavailable
 from shared.events import Draft
 from shared.log import PART, EventLog
+from tracker import metrics
 
 PATIENCE = 4.5
 """For how many seconds a sender waits for the log before it is refused."""
@@ -116,6 +117,11 @@ class Publisher:
         self._batches = 0
         self._more = trio.Event()
 
+    @property
+    def waiting(self) -> int:
+        """How many events wait to be sent to the log."""
+        return sum(len(sender.drafts) - sender.taken for line in (self._singles, self._lots) for sender in line)
+
     async def commit(self, draft: Draft) -> Appended:
         """Return where the event stands in the log, once it is there.
 
@@ -172,9 +178,13 @@ class Publisher:
     async def _append(self, batch: _Batch) -> None:
         self._batches += 1
         unknown = False
+        metrics.BATCHES.observe(len(batch.drafts))
         while True:
             try:
-                return batch.settle(await self._log.append(batch.drafts, self._batches))
+                with metrics.APPEND.time():
+                    outcomes = await self._log.append(batch.drafts, self._batches)
+                metrics.ACCEPTED.inc(sum(isinstance(outcome, Appended) for outcome in outcomes))
+                return batch.settle(outcomes)
             except OutcomeUnknown:
                 unknown = True
             except Unavailable as error:

@@ -105,6 +105,8 @@ async def _run(config: Config, stopping: trio.Event, task_status: trio.TaskStatu
                 services.start_soon(supervise, feed.run, feed_health)
                 services.start_soon(supervise, publisher.run, _part("publisher"))
                 services.start_soon(supervise, rates.run, _part("rates"))
+                look = partial(metrics.run, publisher, feed, event_log, rates)
+                services.start_soon(supervise, look, _part("metrics"))
                 for health in healths:
                     await health.wait_up()
                 ready = True

@@ -144,8 +144,9 @@ class Socket(TrioWebsocket):
 
     async def accept(self, *args: Any, **kwargs: Any) -> None:
         await super().accept(*args, **kwargs)
-        self.accepted = True
-        metrics.answered("WEBSOCKET", _route(self), 101)
+        if not self.accepted:  # Quart calls this with every message
+            self.accepted = True
+            metrics.answered("WEBSOCKET", _route(self), 101)
 
     async def send(self, data: Any) -> None:
         """Send a message. After the end nothing is sent any more."""

@@ -8,9 +8,13 @@ from typing import Protocol, cast
 from quart import Blueprint, Response, request
 
 from shared.appending import Appended
+from shared.errors import TrackerError
 from shared.events import account_id
+from tracker import metrics
 from tracker.http.intake import event_data, idempotency_key
 from tracker.tracking import Tracking
+
+ROUTE = "/<id>"
 
 
 class PutEvent(Protocol):
@@ -26,9 +30,13 @@ def put_event(tracking: Tracking, max_data: int) -> PutEvent:
     """The resource without its HTTP; an event's data may take `max_data` bytes as JSON."""
 
     async def put(id_text: str, query: bytes, content_type: str, body: bytes, keys: Sequence[str], /) -> Appended:
-        account = account_id(id_text)
-        data = event_data(query, content_type, body, max_data)
-        return await tracking.accept(account, data, idempotency_key(keys))
+        try:
+            account = account_id(id_text)
+            data = event_data(query, content_type, body, max_data)
+            return await tracking.accept(account, data, idempotency_key(keys))
+        except TrackerError as error:
+            metrics.refused(error)
+            raise
 
     return put
 
@@ -37,12 +45,12 @@ def blueprint(put_event: PutEvent) -> Blueprint:
     """The resource for hypercorn; most requests for it go by the lane, see `tracker.http.lane`."""
     routes = Blueprint("event", __name__)
 
-    @routes.put("/<id_text>")
-    async def put(id_text: str) -> Response:
+    @routes.put(ROUTE)
+    async def put(id: str) -> Response:
         body = cast(bytes, await request.get_data(cache=False))  # before any refusal: else the connection must close
         headers = request.headers
         keys = headers.getlist("Idempotency-Key")
-        appended = await put_event(id_text, request.query_string, headers.get("Content-Type", ""), body, keys)
+        appended = await put_event(id, request.query_string, headers.get("Content-Type", ""), body, keys)
         return Response(b"", 202, {"Event-Position": appended.position})
 
     return routes

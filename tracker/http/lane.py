@@ -23,8 +23,10 @@ import trio
 from werkzeug.exceptions import InternalServerError
 
 from shared.errors import TrackerError, first_leaf
+from tracker import metrics
 from tracker.http import limits, problems
 from tracker.http.app import TrackerApp
+from tracker.http.event_resource import ROUTE
 from tracker.http.problems import Problem
 from tracker.http.wire import Wire
 
@@ -34,6 +36,7 @@ LOOK_EVERY = 1.0
 """How often, in seconds, it is looked which connections were idle for too long, and whose clients have left: cheaper
 than a deadline and a task for each request."""
 
+_ACCEPTED = metrics.REQUESTS.labels("PUT", ROUTE, "202")
 _REQUEST = re.compile(rb"PUT /([0-9]{1,400})(?:\?([!-~]*))? HTTP/1\.1\r\n")
 _BEGIN = re.compile(rb"PUT /[0-9]")
 _END = b"\r\n\r\n"
@@ -223,6 +226,10 @@ class _Visit:
             ).encode()
         else:
             answer = _refusal(problem, lane.date(), close)
+        if problem is None:
+            _ACCEPTED.inc()
+        else:
+            metrics.answered("PUT", ROUTE, problem.status)
         await self._wire.send(answer)
         if self._debug:
             log.debug(

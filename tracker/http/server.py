@@ -26,6 +26,7 @@ from hypercorn.trio.worker_context import WorkerContext
 from hypercorn.typing import ConnectionState
 from hypercorn.utils import parse_socket_addr
 
+from tracker import metrics
 from tracker.http import limits
 from tracker.http.app import BEGAN, TrackerApp
 from tracker.http.http1 import Http1
@@ -69,6 +70,8 @@ async def serve(
 
     async def handle(stream: trio.SocketStream) -> None:
         try:
+            metrics.CONNECTED.inc()
+            metrics.CONNECTIONS.inc()
             _notice_vanished(stream.socket)
             begun = await fast.take(stream) if lane else Rest(b"", trio.current_time())
             if begun:
@@ -83,6 +86,7 @@ async def serve(
         except* Exception as error:
             log.warning("connection failed", exc_info=error)
         finally:
+            metrics.CONNECTIONS.dec()
             room.leave()
 
     async with trio.open_nursery() as looking:

@@ -19,8 +19,9 @@ from quart.wrappers.response import ResponseBody
 from shared import frames
 from shared.errors import NoSuchAccount, Refused, Unavailable
 from shared.events import LARGEST_ID
-from shared.frames import Error, EventFrame, Frame, Ready
+from shared.frames import Error, EventFrame, Frame, Gap, Ready
 from shared.position import Since
+from tracker import metrics
 from tracker.http.endings import LAST_WORDS, SPREAD, Ending
 from tracker.http.stream_query import Kind
 
@@ -56,7 +57,7 @@ class Existing(Protocol):
 
 
 class Places:
-    """A bound for the streams of this process."""
+    """A bound for the streams of this process, which are counted by the way they are sent."""
 
     def __init__(self, limit: int) -> None:
         self._limit = limit
@@ -67,13 +68,16 @@ class Places:
         return self.taken >= self._limit
 
     @contextlib.contextmanager
-    def take(self) -> Iterator[None]:
+    def take(self, kind: Kind) -> Iterator[None]:
         """Hold a place."""
+        followers = metrics.FOLLOWERS.labels(kind.name.lower())
         self.taken += 1
+        followers.inc()
         try:
             yield
         finally:
             self.taken -= 1
+            followers.dec()
 
 
 async def sort_out(wanted: Collection[int], accounts: Existing) -> tuple[set[int], list[Error]]:
@@ -96,12 +100,22 @@ def _line(frame: Frame) -> bytes:
     return line.replace(b"\r", b" ").replace(b"\n", b" ") if b"\n" in line or b"\r" in line else line
 
 
-def ndjson(batch: Sequence[Frame]) -> bytes:
-    return b"".join([_line(frame) + b"\n" for frame in batch])
+class Form:
+    """How frames are written for one kind of stream. What is written counts as sent."""
 
+    def __init__(self, kind: Kind, write: Callable[[Sequence[Frame]], bytes]) -> None:
+        self._write = write
+        self._frames = metrics.FRAMES.labels(kind.name.lower())
+        self._bytes = metrics.BYTES.labels(kind.name.lower())
 
-def sse(batch: Sequence[Frame]) -> bytes:
-    return b"".join(map(_server_sent_event, batch))
+    def __call__(self, batch: Sequence[Frame]) -> bytes:
+        data = self._write(batch)
+        self._frames.inc(len(batch))
+        self._bytes.inc(len(data))
+        for frame in batch:
+            if isinstance(frame, Gap):
+                metrics.GAPS.labels(frame.reason).inc()
+        return data
 
 
 def _server_sent_event(frame: Frame) -> bytes:
@@ -112,9 +126,14 @@ def _server_sent_event(frame: Frame) -> bytes:
     return f"{at}event: {name}\ndata: ".encode() + _line(frame) + b"\n\n"
 
 
+ndjson = Form(Kind.NDJSON, lambda batch: b"".join([_line(frame) + b"\n" for frame in batch]))
+sse = Form(Kind.SSE, lambda batch: b"".join(map(_server_sent_event, batch)))
+message = Form(Kind.WEBSOCKET, lambda batch: b"\n".join(map(_line, batch)))
+
+
 def text(batch: Sequence[Frame]) -> str:
     """Frames as one message of a WebSocket."""
-    return b"\n".join(map(_line, batch)).decode(errors="replace")
+    return message(batch).decode(errors="replace")
 
 
 class StreamBody(ResponseBody):
@@ -129,6 +148,7 @@ class StreamBody(ResponseBody):
         stopping: trio.Event,
     ) -> None:
         """`first` goes out before anything else."""
+        self._kind = kind
         self._encode = sse if kind is Kind.SSE else ndjson
         self._keepalive = b":\n\n" if kind is Kind.SSE else b"\n"
         self._next = (RETRY if kind is Kind.SSE else b"") + self._encode(first)
@@ -185,7 +205,7 @@ class StreamBody(ResponseBody):
     async def _hold(self) -> None:
         """Be the follower's owner: to begin takes as long as the log is away, while the client gets its keepalives."""
         try:
-            with self._places.take():
+            with self._places.take(self._kind):
                 async with self._follow() as self._follower:
                     self._entered.set()
                     await trio.sleep_forever()

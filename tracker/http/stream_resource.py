@@ -108,7 +108,7 @@ def blueprint(feed: Feed, history: History, accounts: Existing, origins: Origins
         if places.full:
             await client.end(Ending.OVERLOADED)
             return
-        with places.take():
+        with places.take(Kind.WEBSOCKET):
             follow = partial(feed.follow, known.accounts, query.since)
             following = None if known.accounts is None else set(known.accounts)
             await converse(client, follow, following, known.errors, accounts)
