@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import re
 from datetime import UTC, datetime
+from functools import lru_cache
 from typing import Any
 
 import msgspec
@@ -105,4 +106,9 @@ def _within(data: bytes, limit: int) -> bytes:
 
 def _rfc3339(now_ns: int) -> bytes:
     seconds, rest = divmod(now_ns, 1_000_000_000)
-    return b"%s.%06dZ" % (datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%S").encode(), rest // 1000)
+    return b"%s.%06dZ" % (_second(seconds), rest // 1000)
+
+
+@lru_cache(maxsize=4)  # thousands of events have the same one, and it is most of what a draft costs
+def _second(seconds: int) -> bytes:
+    return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%S").encode()
