@@ -95,9 +95,9 @@ for i = 1, count do
     end
 end
 
-redis.call('HSETNX', meta, 'epoch', ARGV[2])
-local epoch, ticked = unpack(redis.call('HMGET', meta, 'epoch', 'ticked'))
-local position = tonumber(redis.call('HGET', meta, 'position') or 0)
+redis.call('HSETNX', meta, 'epoch', ARGV[2]) -- always: without memory, this refuses the batch as a whole
+local epoch, ticked, counted = unpack(redis.call('HMGET', meta, 'epoch', 'ticked', 'position'))
+local position = tonumber(counted or 0)
 -- A log that lost its end would give again Positions that somebody has seen already: it is another log from here on.
 if epoch == ARGV[11] and position < tonumber(ARGV[12]) then
     epoch = ARGV[2]
@@ -162,9 +162,8 @@ for i = 1, count do
     answers[1 + 2 * i], answers[2 + 2 * i] = at, seq
 end
 answers[2] = repaired
-redis.call('HSET', meta, 'position', decimal(position))
 if position > before_all then
-    redis.call('HSET', meta, 'appended', micros)
+    redis.call('HSET', meta, 'position', decimal(position), 'appended', micros)
     local millis = string.sub(micros, 1, -4)
     if tonumber(millis) >= tonumber(ticked or 0) + 1000 then
         local oldest = decimal(tonumber(millis) - 1000 * tonumber(expire))

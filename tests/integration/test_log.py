@@ -174,9 +174,29 @@ async def test_what_stands_in_the_way_is_put_aside(log: EventLog, store: Any, sp
         store.xadd("{events:0}:index", {"foreign": "entry"})
     assert [where.seq for where in await append(log, draft(7), draft(8), draft(7))] == [2, 2, 3]
     assert log.damaged == 1
+    assert 0 < store.ttl("{events:0}:7") <= 60
     assert [entry for entry, _ in store.xrange("{events:0}:7")][-2:] == [b"3-2", b"5-3"]
     assert [entry for entry, _ in store.xrange("{events:0}:index")][-3:] == [b"3-7", b"4-8", b"5-7"]
     assert [where.seq for where in await append(log, draft(7))] == [4]
+
+
+async def test_a_stream_that_expired_begins_to_expire_anew(log: EventLog, store: Any) -> None:
+    await append(log, draft(7))
+    store.delete("{events:0}:7")
+    await append(log, draft(7))
+    assert 0 < store.ttl("{events:0}:7") <= 60
+    store.expire("{events:0}:7", 5)
+    await append(log, draft(7))
+    assert 5 < store.ttl("{events:0}:7") <= 60
+    assert [fields[b"after"] for _, fields in store.xrange("{events:0}:7")] == [b"1 expired", b"2"]
+
+
+async def test_a_key_of_another_type_in_the_place_of_last_refuses_each_event(log: EventLog, store: Any) -> None:
+    store.set("{events:0}:last", "no hash")
+    outcomes = await log.append([draft(7), draft(8)], next(batches))
+    assert all(isinstance(outcome, Unavailable) and "WRONGTYPE" in outcome.reason for outcome in outcomes)
+    store.delete("{events:0}:last")
+    assert [where.seq for where in await append(log, draft(7), draft(8))] == [1, 1]
 
 
 async def test_a_batch_that_is_sent_again_is_appended_once(log: EventLog, store: Any) -> None:
