@@ -86,7 +86,7 @@ def encode_json(body: bytes, limit: int = MAX_DATA) -> bytes:
     except RecursionError:
         raise Refused("The JSON document is nested too deeply: expected at most a few hundred levels.") from None
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
-        raise Refused(f"The body is not valid JSON: {error}.") from None
+        raise Refused(f"The data is not valid JSON: {error}.") from None
 
 
 def draft(account_id: int, data: bytes, now_ns: int, key: str = "") -> Draft:

@@ -22,6 +22,7 @@ from tracker import metrics
 from tracker.accounts import Accounts
 from tracker.http import (
     accounts_resource,
+    bulk_resource,
     event_resource,
     limits,
     operations,
@@ -32,6 +33,7 @@ from tracker.http import (
 from tracker.http.endings import LAST_WORDS, SPREAD, Ending
 from tracker.http.event_resource import PutEvent
 from tracker.http.origin import Origins
+from tracker.http.paced_body import PacedBody, PacingConnection
 from tracker.http.sessions import Feed, Places
 from tracker.http.stream_resource import History
 from tracker.rates import Rates
@@ -71,6 +73,7 @@ def create_app(
     app.register_blueprint(stream_resource.blueprint(feed, event_log, accounts, Origins(allow_origin), app.places))
     app.put_event = event_resource.put_event(tracking, max_data)
     app.register_blueprint(event_resource.blueprint(app.put_event))
+    app.register_blueprint(bulk_resource.blueprint(tracking, max_data))
     app.register_blueprint(operations.blueprint(healths))
     app.after_request(_no_type_without_body)
     app.after_request(_counted)
@@ -166,10 +169,13 @@ class Socket(TrioWebsocket):
 
 
 class Request(TrioRequest):
-    """A request whose body has to be there in time; that begins with the first byte of its head."""
+    """A request whose body has to be there in time; that begins with the first byte of its head. A bulk of events is
+    read as it comes."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
+        if (self.method, self.path) == ("POST", bulk_resource.ROUTE):
+            self.body = PacedBody()
         now = trio.current_time()
         began = cast(Any, self.scope).get("state", {}).get(BEGAN, now)
         self.body_timeout = cast(Any, began + limits.REQUEST_TIMEOUT - now)
@@ -178,6 +184,7 @@ class Request(TrioRequest):
 class TrackerApp(QuartTrio):
     """Quart-Trio, where no error is lost in a group and a WebSocket ends with a code that tells why."""
 
+    asgi_http_class = PacingConnection
     request_class = Request
     websocket_class = Socket
 

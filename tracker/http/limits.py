@@ -12,10 +12,12 @@ MAX_HEAD = 256 * 1024
 MAX_FIELDS = 100
 """The most header fields of a request."""
 REQUEST_TIMEOUT = 10.0
-"""How long a request may take to arrive from its first byte to its last, in seconds like all that follow. Bodies that
-are answered while they come have a limit of their own."""
+"""How long a request may take to arrive from its first byte to its last, in seconds like all that follow. Bulks of
+events have limits of their own."""
 IDLE_TIMEOUT = 75.0
 """How long a connection may wait for its next request. A proxy must reuse its connections sooner."""
+BULK_TIMEOUT = 60.0
+"""How long a bulk that has an end may take to arrive."""
 SEND_TIMEOUT = 30.0
 """How long a client may take to read what is sent to it in one piece. A follower that reads nothing for so long is cut
 off, and comes back with its last position."""

@@ -56,8 +56,8 @@ def body_too_large(limit: int) -> Problem:
     return problem(413, f"The body is larger than {limit} bytes, which is the most.")
 
 
-def too_slow() -> Problem:
-    return problem(408, f"The request did not arrive within {limits.REQUEST_TIMEOUT:g} seconds.")
+def too_slow(within: float = limits.REQUEST_TIMEOUT) -> Problem:
+    return problem(408, f"The request did not arrive within {within:g} seconds.")
 
 
 def of_error(error: TrackerError) -> Problem:
