@@ -62,11 +62,14 @@ async def test_events_are_counted_as_accepted_or_refused_with_the_reason(
     assert (await client.put("/1")).status_code == 400
     assert (await client.put("/x?data=x")).status_code == 400
     assert (await client.put("/1", content=b"x" * 70_000)).status_code == 413
-    assert await change.of("tracker_events_accepted_total") == 3
-    for reason, count in {"no_such_account": 1, "not_active": 1, "bad_request": 2, "too_large": 1}.items():
+    lines = b'{"ID":1,"Data":1}\n{"ID":1001,"Data":1}\n{"ID":2,"Data":1}\njunk\n'
+    bulk = await client.post("/events", content=lines, headers={"Content-Type": "application/x-ndjson"})
+    assert bulk.status_code == 200
+    assert await change.of("tracker_events_accepted_total") == 5
+    for reason, count in {"no_such_account": 2, "not_active": 1, "bad_request": 3, "too_large": 1}.items():
         assert await change.of("tracker_events_refused_total", reason=reason) == count, reason
-    assert await change.of("tracker_batch_events_sum") == 3
-    assert await change.of("tracker_batch_events_count") == 3
+    assert await change.of("tracker_batch_events_sum") == 5
+    assert await change.of("tracker_batch_events_count") == 4
     assert await change.of("tracker_append_seconds_count") == await change.of("tracker_batch_events_count")
     assert await change.of("tracker_append_seconds_sum") > 0
 

@@ -170,7 +170,11 @@ async def test_the_rate_counts_what_was_accepted(client: httpx.AsyncClient) -> N
 
 @pytest.mark.parametrize(
     ("path", "methods"),
-    [("/", "GET HEAD OPTIONS POST"), ("/7", "GET HEAD OPTIONS PATCH PUT")],
+    [
+        ("/", "GET HEAD OPTIONS POST"),
+        ("/7", "GET HEAD OPTIONS PATCH PUT"),
+        ("/events", "GET HEAD OPTIONS PATCH POST PUT"),
+    ],
 )
 async def test_methods(client: httpx.AsyncClient, path: str, methods: str) -> None:
     options = await client.options(path)

@@ -104,9 +104,8 @@ async def _parsed(body: bytes, max_data: int) -> list[Parsed]:
         fault = f"The body is no JSON array: {array.fault}."
         if not parsed:
             raise Refused(fault)
-        parsed.append(
-            Refused(f"{fault} The {len(parsed)} items before that are answered; nothing after them was read.")
-        )
+        rest = f"The items before it, {len(parsed)}, are answered; nothing from there on was accepted."
+        parsed.append(Refused(f"{fault} {rest}"))
     return parsed
 
 

@@ -113,7 +113,8 @@ class Http1(H11Protocol):
         self.connection.max_event = cast(Any, self.app).app.config["MAX_CONTENT_LENGTH"]
         self._head = b""
         self.streaming = False
-        """Whether the answer under way has no known length: it may have no end either."""
+        """Whether the answer under way has no known length: it may have no end either. That to a POST ends with it."""
+        self._posted = False
 
     async def handle(self, event: Event) -> None:
         stream = self.stream
@@ -152,6 +153,7 @@ class Http1(H11Protocol):
         elif not _TARGET.match(request.target):
             refusal = 400
         else:
+            self._posted = request.method == b"POST"
             await super()._create_stream(_uncompressed(request))
             if isinstance(self.stream, WSStream) and cast(H11WSConnection, self.connection).buffer:
                 await self._refuse_early_data()
@@ -166,6 +168,7 @@ class Http1(H11Protocol):
 
     async def _send_h11_event(self, event: Any) -> None:
         """Send the head of an answer of known length together with the rest: in one packet, not cut off in between."""
+        measured = False
         if isinstance(event, h11.Response):
             headers = list(event.headers)
             last = self.context.terminated.is_set() or self.connection.their_state in _REQUEST_UNDER_WAY
@@ -173,7 +176,8 @@ class Http1(H11Protocol):
                 headers.append(_CLOSE)
             reason = phrase(event.status_code)
             event = h11.Response(status_code=event.status_code, headers=headers, reason=reason)
-            self.streaming = all(name != b"content-length" for name, _ in headers)
+            measured = any(name == b"content-length" for name, _ in headers)
+            self.streaming = not measured and not self._posted
         elif isinstance(event, h11.InformationalResponse) and event.status_code == 100:
             event = h11.InformationalResponse(status_code=100, headers=event.headers, reason="Continue")
         try:
@@ -182,7 +186,7 @@ class Http1(H11Protocol):
             if self.connection.their_state is not h11.ERROR:
                 raise
             return
-        if isinstance(event, h11.Response) and not self.streaming:
+        if measured:
             self._head = data
         else:
             self._head, data = b"", self._head + data
