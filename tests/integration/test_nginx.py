@@ -19,6 +19,7 @@ import pytest
 import redis
 import trio
 
+from tests.integration.test_bulk import line, talk
 from tests.nginx import COMPOSE, Balancer, nginx_program_or_skip
 
 KEEPALIVE = 15
@@ -403,6 +404,35 @@ def watch(redis_url: str) -> Iterator[Watch]:
     watch = Watch(redis_url)
     yield watch
     watch.close()
+
+
+@pytest.mark.parametrize("key", [None, "k"])
+async def test_lines_are_answered_while_more_are_sent(
+    balancer: Balancer,
+    nursery: trio.Nursery,
+    database_url: str,
+    redis_url: str,
+    client: httpx.AsyncClient,
+    key: str | None,
+) -> None:
+    """With a key or without: that makes two ways through nginx."""
+    trackers = Trackers(nursery, database_url, redis_url, balancer.tracker_port)
+    await trackers.start(ADDRESSES[0])
+    await reached(client)
+    sent = 0
+    async with talk(balancer.port, *([("Idempotency-Key", key)] if key else [])) as stream:
+        for number in range(1, 4):
+            await stream.send(line(1, number))
+            assert len(await stream.answered(number)) == number
+        while sent < 12 << 20:  # more than nginx lets any other body have
+            lines = line(1, "x" * 60_000) * 10
+            await stream.send(lines)
+            sent += len(lines)
+            number += 10
+            await stream.answered(number)
+        await stream.end()
+        assert {result.get("status", 200) for result in await stream.to_the_end()} == {200}
+        assert (len(stream.results), stream.complete) == (number, True)
 
 
 @dataclass
