@@ -163,6 +163,7 @@ WRITES: list[tuple[str, str, dict[str, str]]] = [
     ("PUT", "/7", {"Idempotency-Key": ""}),
     ("PUT", "/7:k:/events", {}),
     ("POST", "/events", {}),
+    ("POST", "/events", KEY),  # its body is passed on as it comes, and so is there once
     ("POST", "/", KEY),
     ("POST", "/", {"Idempotency-Key": "k:/events"}),
     ("PATCH", "/7", {}),
@@ -171,7 +172,7 @@ WRITES: list[tuple[str, str, dict[str, str]]] = [
 
 
 @pytest.mark.parametrize(("method", "target", "headers"), WRITES)
-async def test_a_write_without_a_key_is_never_sent_twice(
+async def test_other_writes_are_never_sent_twice(
     client: httpx.AsyncClient, stand_ins: list[StandIn], method: str, target: str, headers: dict[str, str]
 ) -> None:
     for stand_in in stand_ins:
@@ -193,7 +194,6 @@ async def test_a_write_without_a_key_is_never_sent_twice(
         ("GET", "/events?account=7", {}),
         ("PUT", "/7?data=x", KEY),
         ("PUT", "/7", KEY),
-        ("POST", "/events", KEY),
     ],
 )
 async def test_what_only_reads_or_has_a_key_is_sent_again(
