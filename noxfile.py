@@ -10,7 +10,7 @@ import nox
 nox.options.sessions = ["tests", "lint", "types"]
 nox.options.reuse_existing_virtualenvs = True
 
-REDIS_TESTS = [f"tests/integration/test_{name}.py" for name in ("log", "history", "feed", "idempotency")]
+REDIS_TESTS = [f"tests/integration/test_{name}.py" for name in ("redis_wire", "log", "history", "feed", "idempotency")]
 
 
 @nox.session
