@@ -14,15 +14,17 @@ from pathlib import Path
 from typing import Any
 
 from shared.programs import postgresql_programs, redis_program
-from tests.benchmarks.samples import FAULTS, UNITS, Form, Key, Samples, Spread
+from tests.benchmarks.samples import UNITS, Form, Key, Samples, Spread
 from tests.benchmarks.targets import TARGETS, Target
 
 ROOT = Path(__file__).parents[2]
 PACKAGES = ("trio", "hypercorn", "quart", "quart-trio", "trio-asyncio", "asyncpg", "redis", "hiredis", "httptools")
 NOTE = (
     "Figures are medians over the rounds, with the least and the most in brackets. A ratio is that of two figures of "
-    "the same round. The load generators run on the same machine."
+    "the same round. The load generators run on the same machine; `client` is how much of a core they took."
 )
+BUSY = 90
+"""% of a core, from which on a load generator counts as the bottleneck."""
 
 
 def describe(form: Form, command: str) -> dict[str, Any]:
@@ -67,6 +69,7 @@ def markdown(samples: Samples, circumstances: dict[str, Any]) -> str:
         parts.append(f"### {measure}")
         if rows := _rows(measure, samples):
             parts.append(_table(*rows))
+        parts += _held_back(measure, samples)
         parts += samples.notes.get(measure, [])
     return "\n\n".join(parts) + "\n"
 
@@ -122,18 +125,23 @@ def _rows(measure: str, samples: Samples) -> tuple[Sequence[str], list[Sequence[
     keys = [key for key in samples.values if key.measure == measure]
     if not keys:
         return None
-    quantities = [
-        quantity
-        for quantity in dict.fromkeys(key.quantity for key in keys)
-        if quantity not in FAULTS or any(any(samples.values[key]) for key in keys if key.quantity == quantity)
-    ]
+    quantities = list(dict.fromkeys(key.quantity for key in keys))
     cases = list(dict.fromkeys(key.case for key in keys))
     lines = []
     for side, case in sorted({(key.side, key.case): None for key in keys}, key=lambda row: cases.index(row[1])):
         cells = (samples.spread(Key(measure, side, case, quantity)) for quantity in quantities)
         lines.append([case, side, *("" if cell is None else _spread(cell) for cell in cells)])
-    named = (f"{quantity}, {UNITS[quantity]}" if UNITS[quantity] else quantity for quantity in quantities)
-    return ["case", "side", *named], lines
+    return ["case", "side", *(f"{quantity}, {UNITS[quantity]}" for quantity in quantities)], lines
+
+
+def _held_back(measure: str, samples: Samples) -> list[str]:
+    """What the load generator could not give more to."""
+    held_back = [
+        f"{key.side}, {key.case}"
+        for key, shares in samples.values.items()
+        if key.measure == measure and key.quantity == "client" and Spread.of(shares).median > BUSY
+    ]
+    return [f"The load generator was the bottleneck of: {'; '.join(held_back)}."] if held_back else []
 
 
 def _table(heads: Sequence[str], lines: Iterable[Sequence[str]]) -> str:

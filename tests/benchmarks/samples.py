@@ -24,20 +24,15 @@ class Key(NamedTuple):
 UNITS = {
     "rate": "/s",
     "deliveries": "/s",
-    "offered": "/s",
     "p50": "ms",
     "p99": "ms",
     "late p99": "ms",
+    "client": "% of a core",
     "memory": "KiB",
     "resident": "MiB",
     "start": "s",
-    "time": "µs",
-    "lagging": "",
-    "gaps": "",
-    "errors": "",
+    "work": "µs",
 }
-FAULTS = ("errors", "gaps")
-"""Quantities that should be 0: what was measured with them is worth less."""
 
 
 class Spread(NamedTuple):
@@ -93,15 +88,13 @@ class Form:
     followers: tuple[int, ...] = (1, 100, 1000)
     event_rates: tuple[int, ...] = (100, 1000, 3000)
     """Events a second, where the time from end to end is measured."""
-    idle: tuple[int, int] = (200, 1000)
-    """Between which numbers of idle followers the memory of one is measured."""
+    idle: int = 1000
+    """How many idle followers share the memory that is measured."""
     starts: int = 3
-    """How often tracker and listener are started, at most."""
+    """How often tracker and listener are started."""
     few: int = 10
     many: int = 1_000_000
     """Numbers of accounts."""
-    fill_timeout: float = 90
-    """For how many seconds the cache of accounts may be filled."""
 
     @property
     def warm_up(self) -> int:
@@ -121,8 +114,7 @@ QUICK = Form(
     connections=(1, 32),
     followers=(1, 10),
     event_rates=(100,),
-    idle=(5, 25),
+    idle=20,
     starts=1,
     many=20_000,
-    fill_timeout=2,
 )

@@ -8,7 +8,7 @@ import signal
 import tempfile
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import count
 from pathlib import Path
 from urllib.parse import urlsplit, urlunsplit
@@ -19,11 +19,14 @@ import redis
 import trio
 
 from shared.embedded import Postgres, Redis
+from shared.reading import META
 from tests.faults.world import Program
 
 START_TIMEOUT = 60
 STOP_TIMEOUT = 20
 POLL_EVERY = 0.002
+SETTLED_AFTER = 0.05
+"""For how many seconds no event comes to the log, when none is under way."""
 _SERVING = re.compile(r" on (http://\S+)")
 
 
@@ -39,12 +42,18 @@ class Server:
     url: str
     pid: int
     seconds: float
+    is_tracker: bool = False
 
     @property
     def memory(self) -> int:
-        """How many bytes it takes, with its children: what is shared counts in proportion (PSS)."""
-        process = psutil.Process(self.pid)
-        return sum(each.memory_full_info().pss for each in (process, *process.children(recursive=True)))
+        """How many bytes it takes (RSS)."""
+        return psutil.Process(self.pid).memory_info().rss
+
+    @property
+    def cpu(self) -> float:
+        """For how many seconds it was on a core."""
+        used = psutil.Process(self.pid).cpu_times()
+        return used.user + used.system
 
 
 class Stage:
@@ -70,6 +79,19 @@ class Stage:
                 client.flushall()
 
         await trio.to_thread.run_sync(flush)
+
+    async def logged(self) -> int:
+        """How many events the log has had since it was cleared, once no more come: there may be some under way."""
+
+        def position() -> int:
+            with redis.Redis.from_url(self._redis.url) as client:
+                return int(client.hget(META, "position") or 0)
+
+        last, now = -1, await trio.to_thread.run_sync(position)
+        while last != now:
+            await trio.sleep(SETTLED_AFTER)
+            last, now = now, await trio.to_thread.run_sync(position)
+        return now
 
     async def make_database(self, accounts: int) -> str:
         """The URL of a database with so many accounts, 1 to `accounts`, made if there is none yet."""
@@ -109,7 +131,7 @@ class Stage:
         servers = ("--database", database, "--redis", self._redis.url)
         command = [module, "--bind", "127.0.0.1:0", *servers, *options]
         async with self.run(name, command) as server:
-            yield server
+            yield replace(server, is_tracker=True)
 
     @asynccontextmanager
     async def plain(self, *, accounts: int) -> AsyncIterator[Server]:

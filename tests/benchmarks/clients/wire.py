@@ -1,9 +1,12 @@
-"""What the light clients know of HTTP: as much as they need of the answers that they ask for."""
+"""What the light clients know of HTTP: as much as they need of the answers that they ask for.
+
+A client ends at the first answer that is not the one it wants, and says it on stderr: nothing wrong is ever measured.
+"""
 
 from __future__ import annotations
 
+import json
 import socket
-from typing import NoReturn
 from urllib.parse import urlsplit
 
 TIMEOUT = 30.0
@@ -16,7 +19,6 @@ _FOLLOW = {
     "NDJSON": "Accept: application/x-ndjson\r\n",
 }
 TRANSPORTS = tuple(_FOLLOW)
-_STATUS = {"WebSocket": b"HTTP/1.1 101", "SSE": b"HTTP/1.1 200", "NDJSON": b"HTTP/1.1 200"}
 _READY = b'"Frame":"ready"'
 
 
@@ -32,19 +34,24 @@ def put(account: int, data: object) -> bytes:
     return b"PUT /%d?data=%s HTTP/1.1\r\nHost: tracker\r\n\r\n" % (account, str(data).encode())
 
 
-def follow(url: str, transport: str, account: int, *, says_ready: bool) -> tuple[socket.socket, bytes]:
-    """A connection on which the account's events come, and what came already.
+def was_put(connection: socket.socket) -> None:
+    """Take the answer to a PUT that has come: with 202 it has no body, and comes in one piece."""
+    must_begin(receive(connection), b"HTTP/1.1 202")
 
-    `says_ready`: whether the server says so by a frame. Else it does by accepting.
+
+def follow(url: str, transport: str, account: int, *, says_ready: bool) -> socket.socket:
+    """A connection on which the account's events come from now on.
+
+    `says_ready`: whether the server says by a frame that they do. Else it does by accepting.
     """
     connection = connect(url)
     connection.sendall(f"GET /events?account={account} HTTP/1.1\r\nHost: tracker\r\n{_FOLLOW[transport]}\r\n".encode())
-    data = b""
+    status = b"HTTP/1.1 101" if transport == "WebSocket" else b"HTTP/1.1 200"
+    data = receive(connection)
+    must_begin(data, status)
     while b"\r\n\r\n" not in data or (says_ready and _READY not in data):
         data += receive(connection)
-        if not _STATUS[transport].startswith(data[:12]):
-            refused(data)
-    return connection, data.partition(b"\r\n\r\n")[2]
+    return connection
 
 
 def receive(connection: socket.socket) -> bytes:
@@ -54,23 +61,30 @@ def receive(connection: socket.socket) -> bytes:
     return data
 
 
-def refused(answer: bytes) -> NoReturn:
-    raise SystemExit(f"The server answered: {answer[:500].decode(errors='replace')}")
+def must_begin(answer: bytes, wanted: bytes) -> None:
+    if not answer.startswith(wanted):
+        raise SystemExit(f"The server answered: {answer[:500].decode(errors='replace')}")
 
 
-class Needles:
-    """Counts pieces of text, all of one length, in what comes on a connection: also where two reads divide one."""
+def say(figures: dict[str, float]) -> None:
+    """The client's result, for `tests.benchmarks.load`."""
+    print(json.dumps(figures), flush=True)
 
-    __slots__ = ("_length", "_needles", "_tail", "counts")
 
-    def __init__(self, *needles: bytes) -> None:
-        [self._length] = {len(needle) for needle in needles}
-        self._needles = needles
+class Needle:
+    """Counts a piece of text in what comes on a connection: also where two reads divide one."""
+
+    __slots__ = ("_needle", "_tail", "count")
+
+    def __init__(self, needle: bytes) -> None:
+        self._needle = needle
         self._tail = b""
-        self.counts = [0] * len(needles)
+        self.count = 0
 
-    def look(self, data: bytes) -> None:
+    def look(self, data: bytes) -> int:
+        """How many are new with this."""
         data = self._tail + data
-        for place, needle in enumerate(self._needles):
-            self.counts[place] += data.count(needle)
-        self._tail = data[1 - self._length :]
+        found = data.count(self._needle)
+        self.count += found
+        self._tail = data[1 - len(self._needle) :]
+        return found

@@ -1,10 +1,14 @@
-"""Single PUTs, over so many connections."""
+"""Single PUTs: as many as go, and as many as plain can take."""
 
 from __future__ import annotations
 
-from tests.benchmarks import wrk
-from tests.benchmarks.samples import Form, Samples
+from tests.benchmarks import load
+from tests.benchmarks.samples import Form, Key, Samples
 from tests.benchmarks.servers import Stage
+
+CONNECTIONS = 32
+SHARE = 0.5
+"""Of what plain answers when it gets all it can: it sustains that without a queue that grows."""
 
 
 async def single_put(stage: Stage, form: Form, samples: Samples) -> None:
@@ -17,8 +21,30 @@ async def single_put(stage: Stage, form: Form, samples: Samples) -> None:
     ):
         sides = (tracker, plain, bare)
         for side in sides:
-            await wrk.put(side.url, max(form.connections), form.warm_up, accounts=accounts)
+            await load.put(stage, side, max(form.connections), form.warm_up, accounts=accounts)
         cases = [(connections, side) for connections in form.connections for side in sides]
         for connections, side in form.turns(cases):
-            found = await wrk.put(side.url, connections, form.seconds, accounts=accounts)
+            found = await load.put(stage, side, connections, form.seconds, accounts=accounts)
             samples.add("put", side.name, f"{connections} connections", found)
+
+
+async def same_rate(stage: Stage, form: Form, samples: Samples) -> None:
+    """Latency of tracker and plain when both get the same: half of what plain can do."""
+    accounts = form.accounts
+    async with stage.tracker(accounts=accounts) as tracker, stage.plain(accounts=accounts) as plain:
+        most = samples.spread(Key("put", "plain", f"{CONNECTIONS} connections", "rate"))
+        for side in (tracker, plain):
+            warmed_up = await load.put(stage, side, CONNECTIONS, form.warm_up, accounts=accounts)
+        rate = SHARE * (most.median if most else warmed_up["rate"])
+        samples.note("same-rate", f"{rate:,.0f} PUTs a second, half of what plain answers at most.")
+        for side in form.turns((tracker, plain)):
+            found = await load.paced(
+                stage,
+                side,
+                connections=CONNECTIONS,
+                rate=rate,
+                seconds=form.seconds,
+                accounts=accounts,
+                until="answer",
+            )
+            samples.add("same-rate", side.name, f"{CONNECTIONS} connections", found)

@@ -1,0 +1,31 @@
+"""How a tracker grows with its accounts."""
+
+from __future__ import annotations
+
+from tests.benchmarks import load
+from tests.benchmarks.samples import Form, Samples
+from tests.benchmarks.servers import Stage
+
+CONNECTIONS = 32
+WARM_UP = 3
+"""Seconds of PUTs that make a tracker know a million accounts, by neighbours of 1024."""
+SMALL_CACHE = 100_000
+FEW, MANY, MANY_SMALL = "few accounts", "many accounts", "many accounts, small cache"
+
+
+async def accounts(stage: Stage, form: Form, samples: Samples) -> None:
+    """PUTs to random accounts, few or many, and the memory that the tracker has after them; and when it starts."""
+    async with (
+        stage.tracker(accounts=form.few) as few,
+        stage.tracker(accounts=form.many) as many,
+        stage.tracker("--cache-size", str(SMALL_CACHE), accounts=form.many) as many_small,
+    ):
+        sides = ((FEW, few, form.few), (MANY, many, form.many), (MANY_SMALL, many_small, form.many))
+        for case, server, _ in sides:
+            samples.add("accounts", "tracker", case, {"start": server.seconds})
+        for _, server, number in sides:
+            await load.put(stage, server, CONNECTIONS, max(form.warm_up, WARM_UP), accounts=number)
+        for case, server, number in form.turns(sides):
+            found = await load.put(stage, server, CONNECTIONS, form.seconds, accounts=number)
+            samples.add("accounts", "tracker", case, found | {"resident": server.memory / (1 << 20)})
+        samples.note("accounts", f"Few: {form.few:,}. Many: {form.many:,}. Small cache: --cache-size {SMALL_CACHE}.")

@@ -1,0 +1,31 @@
+"""Events by POST /events, as many as go."""
+
+from __future__ import annotations
+
+import httpx
+
+from tests.benchmarks import load
+from tests.benchmarks.samples import Form, Samples
+from tests.benchmarks.servers import NotThere, Stage
+
+CONNECTIONS = 4
+PUT_CONNECTIONS = 32
+
+
+async def bulk(stage: Stage, form: Form, samples: Samples) -> None:
+    """Events a second in both forms of POST /events, beside plain's PUTs, which has nothing else."""
+    accounts = form.accounts
+    async with stage.tracker(accounts=accounts) as tracker, stage.plain(accounts=accounts) as plain:
+        async with httpx.AsyncClient() as client:
+            if (await client.post(f"{tracker.url}/events", json=[])).status_code in (404, 405):
+                raise NotThere("there is no POST /events.")
+        await load.put(stage, tracker, PUT_CONNECTIONS, form.warm_up, accounts=accounts)
+        for case in form.turns(("NDJSON", "JSON", "PUT")):
+            if case == "PUT":
+                found = await load.put(stage, plain, PUT_CONNECTIONS, form.seconds, accounts=accounts)
+                samples.add("bulk", "plain", case, found)
+            else:
+                found = await load.bulk(
+                    stage, tracker, case, connections=CONNECTIONS, seconds=form.seconds, accounts=accounts
+                )
+                samples.add("bulk", "tracker", case, found)

@@ -1,0 +1,27 @@
+"""A tracker of one process, and one of two."""
+
+from __future__ import annotations
+
+from dataclasses import fields
+
+from tests.benchmarks import load
+from tests.benchmarks.samples import Form, Samples
+from tests.benchmarks.servers import NotThere, Stage
+from tracker.config import Config
+
+
+async def workers(stage: Stage, form: Form, samples: Samples) -> None:
+    """Single PUTs. The load generator, Redis and PostgreSQL are on the same cores."""
+    if "workers" not in {field.name for field in fields(Config)}:
+        raise NotThere("there is no --workers.")
+    accounts = form.accounts
+    async with (
+        stage.tracker("--workers", "1", accounts=accounts, name="one worker") as one,
+        stage.tracker("--workers", "2", accounts=accounts, name="two workers") as two,
+    ):
+        sides = (one, two)
+        for side in sides:
+            await load.put(stage, side, 128, form.warm_up, accounts=accounts)
+        for connections, side in form.turns([(connections, side) for connections in (32, 128) for side in sides]):
+            found = await load.put(stage, side, connections, form.seconds, accounts=accounts)
+            samples.add("workers", side.name, f"{connections} connections", found)
