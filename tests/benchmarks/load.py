@@ -22,6 +22,7 @@ from tests.faults.world import ROOT, environment
 SCRIPT = Path(__file__).with_name("put.lua")
 TIMEOUT = 20
 """After how many seconds a request of wrk counts as not answered."""
+WARM_UP_CONNECTIONS = 128
 
 Figures = dict[str, float]
 
@@ -46,6 +47,12 @@ async def put(stage: Stage, server: Server, connections: int, seconds: int, *, a
     if any(errors.values()):
         raise Wrong(f"{server.name} failed at {connections} connections: {errors}")
     return figures
+
+
+async def warm_up(stage: Stage, *servers: Server, seconds: int, accounts: int) -> None:
+    """So that nothing of what is measured happens for the first time; `seconds` may be 0."""
+    for server in servers if seconds else ():
+        await put(stage, server, WARM_UP_CONNECTIONS, seconds, accounts=accounts)
 
 
 async def paced(

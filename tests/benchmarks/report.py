@@ -58,7 +58,7 @@ def markdown(samples: Samples, circumstances: dict[str, Any]) -> str:
         "# Benchmark",
         f"`{circumstances['command']}`, {circumstances['date']}, commit {circumstances['commit']}; "
         f"{circumstances['rounds']} rounds of {circumstances['seconds']} s for each figure; {where}; "
-        + ", ".join(f"{name} {number}" for name, number in versions.items())
+        + ", ".join(f"{name} {found}" for name, found in versions.items())
         + ".",
         NOTE,
         "## Targets",
@@ -99,11 +99,11 @@ def write(samples: Samples, circumstances: dict[str, Any], directory: Path) -> s
 
 
 def _verdict(target: Target, samples: Samples) -> Sequence[str]:
-    wanted = f"{target.better} {_number(target.bound)}{target.unit}"
+    wanted = f"{target.better} {number(target.bound)}{target.unit}"
     measured = target.measured(samples)
     if measured is None:
         return target.title, wanted, "not measured", "", ""
-    median, low, high = map(_number, measured)
+    median, low, high = map(number, measured)
     said = "yes" if target.reached(measured) else "**no**"
     return target.title, wanted, f"{median}{target.unit}", f"{low} to {high}", said
 
@@ -150,11 +150,11 @@ def _table(heads: Sequence[str], lines: Iterable[Sequence[str]]) -> str:
 
 
 def _spread(spread: Spread) -> str:
-    median, low, high = map(_number, spread)
+    median, low, high = map(number, spread)
     return median if low == high else f"{median} ({low} to {high})"
 
 
-def _number(value: float) -> str:
+def number(value: float) -> str:
     """With three digits, or more before the point."""
     for limit, digits in ((100, 0), (10, 1), (1, 2)):
         if abs(value) >= limit:

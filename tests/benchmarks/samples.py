@@ -83,6 +83,8 @@ class Form:
     rounds: int
     seconds: int
     """Of load, for each figure of a round."""
+    warm_up: int = 1
+    """Seconds of load before anything is measured."""
     accounts: int = 1000
     connections: tuple[int, ...] = (1, 2, 8, 32, 128, 512)
     followers: tuple[int, ...] = (1, 100, 1000)
@@ -96,11 +98,6 @@ class Form:
     many: int = 1_000_000
     """Numbers of accounts."""
 
-    @property
-    def warm_up(self) -> int:
-        """Seconds of load before anything is measured."""
-        return 1
-
     def turns(self, sides: Sequence[T]) -> Iterator[T]:
         """Every side, once a round; every other round backwards, so that being first is nobody's advantage."""
         for number in range(self.rounds):
@@ -110,9 +107,10 @@ class Form:
 QUICK = Form(
     rounds=1,
     seconds=1,
+    warm_up=0,
     accounts=100,
-    connections=(1, 32),
-    followers=(1, 10),
+    connections=(32,),
+    followers=(10,),
     event_rates=(100,),
     idle=20,
     starts=1,

@@ -2,8 +2,8 @@
 
     python -m tests.benchmarks.clients.bulk URL FORM CONNECTIONS SECONDS ACCOUNTS
 
-FORM `NDJSON`: one request on each connection, sent in chunks of 500 lines as fast as the server reads. `JSON`: arrays of
-10,000 items, the next one when all results of the last one have come. The accounts are random.
+FORM `NDJSON`: one request on each connection, sent in chunks of 500 lines as fast as the server reads. `JSON`: arrays
+of 10,000 items, the next one when all results of the last one have come. The accounts are random.
 
 Writes a JSON object: how many were `accepted` (results with a Position), and the `rate`: those a second, from the first
 byte sent until the last result.

@@ -19,7 +19,7 @@ async def bulk(stage: Stage, form: Form, samples: Samples) -> None:
         async with httpx.AsyncClient() as client:
             if (await client.post(f"{tracker.url}/events", json=[])).status_code in (404, 405):
                 raise NotThere("there is no POST /events.")
-        await load.put(stage, tracker, PUT_CONNECTIONS, form.warm_up, accounts=accounts)
+        await load.warm_up(stage, tracker, plain, seconds=form.warm_up, accounts=accounts)
         for case in form.turns(("NDJSON", "JSON", "PUT")):
             if case == "PUT":
                 found = await load.put(stage, plain, PUT_CONNECTIONS, form.seconds, accounts=accounts)

@@ -17,8 +17,7 @@ async def counting(stage: Stage, form: Form, samples: Samples) -> None:
         stage.tracker(accounts=accounts, name="counting") as counts,
         stage.tracker(accounts=accounts, name="not counting", module=uncounted) as counts_not,
     ):
-        for side in (counts, counts_not):
-            await load.put(stage, side, CONNECTIONS, form.warm_up, accounts=accounts)
+        await load.warm_up(stage, counts, counts_not, seconds=form.warm_up, accounts=accounts)
         for side in form.turns((counts, counts_not)):
             samples.add("counting", side.name, f"{CONNECTIONS} connections", await _measured(stage, side, form))
 

@@ -15,8 +15,7 @@ async def end_to_end(stage: Stage, form: Form, samples: Samples) -> None:
     Plain only at the lowest, which is all that it is sure to keep up with.
     """
     async with stage.tracker(accounts=form.few) as tracker, stage.plain(accounts=form.few) as plain:
-        for side in (tracker, plain):
-            await load.put(stage, side, CONNECTIONS, form.warm_up, accounts=form.few)
+        await load.warm_up(stage, tracker, plain, seconds=form.warm_up, accounts=form.few)
         lowest = min(form.event_rates)
         for rate, side in form.turns([*((rate, tracker) for rate in form.event_rates), (lowest, plain)]):
             found = await load.paced(

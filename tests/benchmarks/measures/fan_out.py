@@ -20,7 +20,7 @@ async def fan_out(stage: Stage, form: Form, samples: Samples) -> None:
         stage.tracker(accounts=accounts) as tracker,
         stage.plain(accounts=accounts) as plain,
     ):
-        await load.put(stage, source, 32, form.warm_up, accounts=accounts)
+        await load.warm_up(stage, source, seconds=form.warm_up, accounts=accounts)
         cases = [(followers, side) for followers in form.followers for side in (tracker, plain)]
         for followers, side in form.turns(cases):
             found = await load.fan_out(stage, source, side, followers=followers, seconds=form.seconds)

@@ -13,7 +13,7 @@ async def memory(stage: Stage, form: Form, samples: Samples) -> None:
     allocated for the first of them."""
     for transport in form.turns(TRANSPORTS):
         async with stage.tracker(accounts=form.accounts) as tracker:
-            await load.put(stage, tracker, 32, form.warm_up, accounts=form.accounts)
+            await load.warm_up(stage, tracker, seconds=form.warm_up, accounts=form.accounts)
             before = tracker.memory
             async with load.idle(tracker, transport, followers=form.idle, accounts=form.accounts):
                 found = {"memory": (tracker.memory - before) / form.idle / 1024, "resident": tracker.memory / (1 << 20)}

@@ -20,8 +20,7 @@ async def single_put(stage: Stage, form: Form, samples: Samples) -> None:
         stage.bare() as bare,
     ):
         sides = (tracker, plain, bare)
-        for side in sides:
-            await load.put(stage, side, max(form.connections), form.warm_up, accounts=accounts)
+        await load.warm_up(stage, *sides, seconds=form.warm_up, accounts=accounts)
         cases = [(connections, side) for connections in form.connections for side in sides]
         for connections, side in form.turns(cases):
             found = await load.put(stage, side, connections, form.seconds, accounts=accounts)
@@ -32,10 +31,12 @@ async def same_rate(stage: Stage, form: Form, samples: Samples) -> None:
     """Latency of tracker and plain when both get the same: half of what plain can do."""
     accounts = form.accounts
     async with stage.tracker(accounts=accounts) as tracker, stage.plain(accounts=accounts) as plain:
-        most = samples.spread(Key("put", "plain", f"{CONNECTIONS} connections", "rate"))
-        for side in (tracker, plain):
-            warmed_up = await load.put(stage, side, CONNECTIONS, form.warm_up, accounts=accounts)
-        rate = SHARE * (most.median if most else warmed_up["rate"])
+        await load.warm_up(stage, tracker, plain, seconds=form.warm_up, accounts=accounts)
+        if known := samples.spread(Key("put", "plain", f"{CONNECTIONS} connections", "rate")):
+            most = known.median
+        else:
+            most = (await load.put(stage, plain, CONNECTIONS, form.seconds, accounts=accounts))["rate"]
+        rate = SHARE * most
         samples.note("same-rate", f"{rate:,.0f} PUTs a second, half of what plain answers at most.")
         for side in form.turns((tracker, plain)):
             found = await load.paced(

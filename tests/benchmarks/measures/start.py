@@ -17,7 +17,7 @@ _LISTENING = re.compile("listening for events from")
 
 
 async def start(stage: Stage, form: Form, samples: Samples) -> None:
-    """The tracker with servers of its own, which it makes the first time, and on running ones; the listener beside it."""
+    """The tracker with servers of its own, new ones and old ones, and on those that run; the listener beside it."""
     for number in range(form.starts):
         directory = str(stage.directory / f"own-{number}")
         tracker = ["tracker", "--bind", "127.0.0.1:0", "--data-dir", directory]

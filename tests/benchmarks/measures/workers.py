@@ -9,6 +9,8 @@ from tests.benchmarks.samples import Form, Samples
 from tests.benchmarks.servers import NotThere, Stage
 from tracker.config import Config
 
+CONNECTIONS = (32, 128)
+
 
 async def workers(stage: Stage, form: Form, samples: Samples) -> None:
     """Single PUTs. The load generator, Redis and PostgreSQL are on the same cores."""
@@ -20,8 +22,10 @@ async def workers(stage: Stage, form: Form, samples: Samples) -> None:
         stage.tracker("--workers", "2", accounts=accounts, name="two workers") as two,
     ):
         sides = (one, two)
-        for side in sides:
-            await load.put(stage, side, 128, form.warm_up, accounts=accounts)
-        for connections, side in form.turns([(connections, side) for connections in (32, 128) for side in sides]):
+        await load.warm_up(stage, *sides, seconds=form.warm_up, accounts=accounts)
+        cases = [
+            (connections, side) for connections in form.connections if connections in CONNECTIONS for side in sides
+        ]
+        for connections, side in form.turns(cases):
             found = await load.put(stage, side, connections, form.seconds, accounts=accounts)
             samples.add("workers", side.name, f"{connections} connections", found)
