@@ -8,7 +8,7 @@ making the client ask less (coordinated omission). It runs until the answer (UNT
 has come on a WebSocket that follows account 1 (`frame`; `ready frame`, if the server says when it is ready).
 
 Writes a JSON object: how many were `accepted`, `p50` and `p99` (ms), and `late p99` (ms: how long after it was due an
-event was sent, which is part of the other two).
+event was sent, which is part of the other two), and `client`.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ import socket
 import sys
 import time
 
-from tests.benchmarks.clients.wire import connect, follow, put, receive, say, was_put
+from tests.benchmarks.clients.wire import Meter, connect, follow, put, receive, say, was_put
 
 LEAD = 50_000_000
 """How many ns from now the first event is due."""
@@ -50,6 +50,7 @@ def main(url: str, connections: int, rate: float, seconds: float, accounts: int,
     frames = Frames()
     took, late = [], []
     events, interval = max(1, int(rate * seconds)), int(1e9 / rate)
+    meter = Meter()
     due = time.monotonic_ns() + LEAD
     give_up = due + events * interval + LAST_WORDS
     while waiting or len(took) < events:
@@ -79,6 +80,7 @@ def main(url: str, connections: int, rate: float, seconds: float, accounts: int,
             "p50": _percentile(took, 50),
             "p99": _percentile(took, 99),
             "late p99": _percentile(late, 99),
+            "client": meter.client,
         }
     )
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import socket
+import time
 from urllib.parse import urlsplit
 
 TIMEOUT = 30.0
@@ -69,6 +70,19 @@ def must_begin(answer: bytes, wanted: bytes) -> None:
 def say(figures: dict[str, float]) -> None:
     """The client's result, for `tests.benchmarks.load`."""
     print(json.dumps(figures), flush=True)
+
+
+class Meter:
+    """How long the load takes, and what of that its client is on a core."""
+
+    def __init__(self) -> None:
+        self.started = time.monotonic()
+        self._used = time.process_time()
+
+    @property
+    def client(self) -> float:
+        """% of a core, since this was made."""
+        return (time.process_time() - self._used) / (time.monotonic() - self.started) * 100
 
 
 class Needle:
