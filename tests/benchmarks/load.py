@@ -42,7 +42,9 @@ async def put(stage: Stage, server: Server, connections: int, seconds: int, *, a
     command = ["wrk", "-t1", f"-c{connections}", f"-d{seconds}s", "--latency", f"--timeout={TIMEOUT}s"]
     command += ["-s", str(SCRIPT), server.url, "--", str(accounts)]
     # When its time is over, wrk leaves: requests under way are accepted, and nobody hears of it.
+    used = _children()
     figures = await _load(stage, server, command, unheard=connections)
+    figures["client"] = (_children() - used) / seconds * 100
     errors = {name: figures.pop(name) for name in ("status", "broken", "timeout")}
     if any(errors.values()):
         raise Wrong(f"{server.name} failed at {connections} connections: {errors}")
@@ -91,11 +93,9 @@ async def idle(server: Server, transport: str, *, followers: int, accounts: int)
 async def _load(stage: Stage, server: Server, command: Sequence[str], *, unheard: int = 0) -> Figures:
     """Run a client; what it says without `accepted`. The log may have so many more events as were `unheard` of."""
     before = await stage.logged()
-    used, started = _children(), trio.current_time()
     done = await trio.run_process(
         command, cwd=ROOT, env=environment(), capture_stdout=True, capture_stderr=True, check=False
     )
-    share = (_children() - used) / (trio.current_time() - started) * 100
     if done.returncode:
         raise Wrong(f"{server.name}: {done.stderr.decode(errors='replace')[-2000:]}")
     figures = json.loads(done.stdout.splitlines()[-1])
@@ -106,7 +106,7 @@ async def _load(stage: Stage, server: Server, command: Sequence[str], *, unheard
             raise Wrong(f"{server.name} accepted {accepted} events, and {logged} came to the log.")
     if not accepted:
         raise Wrong(f"{server.name} accepted nothing.")
-    return {**figures, "client": share}
+    return figures
 
 
 def _client(name: str, *arguments: object) -> list[str]:

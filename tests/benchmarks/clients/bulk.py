@@ -6,7 +6,7 @@ FORM `NDJSON`: one request on each connection, sent in chunks of 500 lines as fa
 of 10,000 items, the next one when all results of the last one have come. The accounts are random.
 
 Writes a JSON object: how many were `accepted` (results with a Position), and the `rate`: those a second, from the first
-byte sent until the last result.
+byte sent until the last result; and `client`.
 
 The client does next to nothing for an item: it sends bytes that are there, and counts in those that come.
 """
@@ -20,7 +20,7 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from itertools import cycle
 
-from tests.benchmarks.clients.wire import Needle, connect, must_begin, receive, say
+from tests.benchmarks.clients.wire import Meter, Needle, connect, must_begin, receive, say
 
 LINES = 500
 ITEMS = 10_000
@@ -76,8 +76,8 @@ class Sender:
 def main(url: str, form: str, connections: int, seconds: float, accounts: int) -> None:
     make = _chunk if form == "NDJSON" else _array
     made = [make(accounts) for _ in range(PAYLOADS)]
-    started = time.monotonic()
-    senders = [Sender(url, started + seconds) for _ in range(connections)]
+    meter = Meter()
+    senders = [Sender(url, meter.started + seconds) for _ in range(connections)]
     with ThreadPoolExecutor(2 * connections) as threads:
         if form == "NDJSON":
             tasks = [threads.submit(sender.send_stream, cycle(made)) for sender in senders]
@@ -86,9 +86,9 @@ def main(url: str, form: str, connections: int, seconds: float, accounts: int) -
             tasks = [threads.submit(sender.send_arrays, cycle(made)) for sender in senders]
         for task in tasks:
             task.result()
-    took = time.monotonic() - started
+    took = time.monotonic() - meter.started
     accepted = sum(sender.accepted.count for sender in senders)
-    say({"accepted": accepted, "rate": accepted / took})
+    say({"accepted": accepted, "rate": accepted / took, "client": meter.client})
 
 
 def _items(number: int, accounts: int) -> list[str]:

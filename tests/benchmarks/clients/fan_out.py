@@ -7,7 +7,7 @@ no more than 64 are on their way, on average over the followers. So no follower 
 to do, not more. When SECONDS are over, the client waits until every follower has every event.
 
 Writes a JSON object: how many were `accepted`; `deliveries` and `rate`: frames received, and events put, a second, from
-the first PUT to the last frame.
+the first PUT to the last frame; and `client`.
 
 Frames are not taken apart: an event has one `"Timestamp":"`. A read costs 4 µs, and a byte next to nothing.
 """
@@ -18,7 +18,7 @@ import select
 import sys
 import time
 
-from tests.benchmarks.clients.wire import Needle, connect, follow, put, receive, say, was_put
+from tests.benchmarks.clients.wire import Meter, Needle, connect, follow, put, receive, say, was_put
 
 CONNECTIONS = 32
 WINDOW = 64
@@ -38,8 +38,9 @@ def main(source: str, url: str, followers: int, seconds: float, *, says_ready: b
     for sender in free:
         poll.register(sender, select.EPOLLIN)
     sent = answered = delivered = 0
-    started = last = time.monotonic()
-    end = started + seconds
+    meter = Meter()
+    last = meter.started
+    end = meter.started + seconds
     while True:
         now = time.monotonic()
         while now < end and free and sent - delivered / followers < WINDOW:
@@ -60,7 +61,8 @@ def main(source: str, url: str, followers: int, seconds: float, *, says_ready: b
                 last = time.monotonic()
     if any(needle.count != sent for _, needle in streams.values()):
         raise SystemExit("A follower got too few events, and another one too many.")
-    say({"accepted": sent, "deliveries": delivered / (last - started), "rate": sent / (last - started)})
+    took = last - meter.started
+    say({"accepted": sent, "deliveries": delivered / took, "rate": sent / took, "client": meter.client})
 
 
 if __name__ == "__main__":
