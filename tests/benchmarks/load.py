@@ -41,9 +41,10 @@ async def put(stage: Stage, server: Server, connections: int, seconds: int, *, a
     # One thread: more would take the servers' core.
     command = ["wrk", "-t1", f"-c{connections}", f"-d{seconds}s", "--latency", f"--timeout={TIMEOUT}s"]
     command += ["-s", str(SCRIPT), server.url, "--", str(accounts)]
-    # When its time is over, wrk leaves: requests under way are accepted, and nobody hears of it.
+    # When its time is over, wrk leaves: requests under way are accepted, and nobody hears of it. A slow server may
+    # still have those of the load before.
     used = _children()
-    figures = await _load(stage, server, command, unheard=connections)
+    figures = await _load(stage, server, command, unheard=2 * connections)
     figures["client"] = (_children() - used) / seconds * 100
     errors = {name: figures.pop(name) for name in ("status", "broken", "timeout")}
     if any(errors.values()):
