@@ -163,7 +163,7 @@ def number(value: float) -> str:
 
 
 def _commit() -> str:
-    commit = _said(["git", "-C", str(ROOT), "rev-parse", "--short", "HEAD"]).strip()
+    commit = _said(["git", "-C", str(ROOT), "rev-parse", "--short", "HEAD"]).strip() or "?"
     return f"{commit} with changes" if _said(["git", "-C", str(ROOT), "status", "--porcelain"]).strip() else commit
 
 
@@ -177,6 +177,6 @@ def _cpu() -> str:
 
 def _said(command: list[str]) -> str:
     try:
-        return subprocess.run(command, capture_output=True, text=True, check=False).stdout or "? ?"
+        return subprocess.run(command, capture_output=True, text=True, check=False).stdout
     except OSError:
         return "? ?"

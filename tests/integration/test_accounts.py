@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import uuid
 from typing import Any
 from urllib.parse import urlsplit
@@ -187,6 +188,19 @@ async def test_a_database_that_may_not_be_changed_is_explained(start_tracker: St
                 pass
     finally:
         await sql(database_url, f"drop owned by {name}", f"drop role {name}")
+
+
+async def test_a_query_leaves_nothing_behind(database_url: str) -> None:
+    """trio-asyncio (0.16) keeps a timer that was cancelled until its time, and asyncpg sets one after each query."""
+    database = Database(database_url)
+    async with trio.open_nursery() as nursery:
+        await nursery.start(database.run)
+        for _ in range(20):
+            await database.fetch("select 1")
+        late = trio.current_time() + 60
+        timers = [each for each in gc.get_objects() if isinstance(each, asyncio.TimerHandle) and each.when() > late]
+        assert len(timers) < 5
+        nursery.cancel_scope.cancel()
 
 
 async def test_connections_that_end_at_any_moment_end_no_tracker(
