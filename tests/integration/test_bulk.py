@@ -18,7 +18,7 @@ import trio
 import trio.testing
 
 from shared.appending import Appended
-from shared.errors import TrackerError
+from shared.errors import TrackerError, Unavailable
 from tests.integration.conftest import StartTracker
 from tests.integration.fragile import fragile_servers
 from tests.integration.test_http_server import Server, Services, hard_close, serving
@@ -452,10 +452,13 @@ class Gated(Services):
         super().__init__()
         self.lots: list[list[Item]] = []
         self.begun = 0
+        self.away = False
 
     async def accept_many(self, items: Sequence[Item]) -> list[Appended | TrackerError]:
         self.waiting.set()
         self.begun += len(items)
+        if self.away:
+            return [Unavailable("log", "as told")] * len(items)
         await self.gate.wait()
         await trio.lowlevel.checkpoint()
         self.lots.append(list(items))
@@ -535,10 +538,12 @@ async def test_a_client_that_does_not_read_its_answers_has_to_wait(served: Serve
 
 
 async def test_large_items_make_small_lots(served: Served) -> None:
-    async with talk(served.port) as stream:
-        await stream.send(line(1, "x" * 60_000) * 100)
-        await stream.end()
-        assert len(await stream.to_the_end()) == 100
+    served.services.gate = trio.Event()
+    async with talk(served.port) as stream, trio.open_nursery() as nursery:
+        nursery.start_soon(stream.send, line(1, "x" * 60_000) * 100)
+        await trio.testing.wait_all_tasks_blocked(0.1)
+        served.services.gate.set()
+        await stream.answered(100)
     assert max(sum(len(item.data) for item in lot) for lot in served.services.lots) < 1.5 * (1 << 20)
 
 
@@ -627,7 +632,7 @@ async def test_places(served: Served, monkeypatch: pytest.MonkeyPatch) -> None:
     base_url = f"http://127.0.0.1:{served.port}"
     async with httpx.AsyncClient(base_url=base_url) as client, trio.open_nursery() as nursery:
         for _ in range(bulk_resource.STREAMS):
-            stream = await nursery.start(hold, served.port)
+            await nursery.start(hold, served.port)
         check_problem(await post(client, line(1, 1), LINES), 503, "streams")
         served.services.gate = trio.Event()
         for _ in range(bulk_resource.ARRAYS):
@@ -636,7 +641,34 @@ async def test_places(served: Served, monkeypatch: pytest.MonkeyPatch) -> None:
         check_problem(await post(client, b"[" + line(1, 1) + b"]"), 503, "bulks")
         served.services.gate.set()
         nursery.cancel_scope.cancel()
-        del stream
+
+
+async def test_places_are_given_back(served: Served) -> None:
+    async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{served.port}") as client:
+        for _ in range(bulk_resource.ARRAYS + 1):
+            assert (await post(client, b"[" + line(1, 1) + b"]")).status_code == 200
+        for _ in range(bulk_resource.STREAMS + 1):
+            assert (await post(client, line(1, 1), LINES)).status_code == 200
+
+
+async def test_if_a_lot_of_an_array_does_not_get_in_the_others_are_not_tried(served: Served) -> None:
+    served.services.away = True
+    async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{served.port}") as client:
+        body = b"[" + b",".join([line(1, 1)] * 5000)
+        check_problem(await post(client, body + b"]"), 503, "log")
+        assert statuses((await post(client, body + b",1]")).json()) == [503] * 5000 + [400]
+    assert served.services.begun == 2 * LOT
+
+
+async def test_a_body_that_nobody_wants_does_not_hold_its_connection(served: Served) -> None:
+    async with served.wire() as wire:
+        await wire.send(
+            b"POST /events HTTP/1.1\r\nHost: t\r\nContent-Type: text/plain\r\nContent-Length: 99000000\r\n\r\n"
+        )
+        await wire.send(b"x" * 3_000_000)
+        assert (await wire.answer()).status == 415
+        await wire.stream.send_eof()
+        assert await wire.ended() == b""
 
 
 async def hold(port: int, *, task_status: trio.TaskStatus[None]) -> None:
