@@ -254,7 +254,8 @@ class Follower:
 
         When cancelled, it takes none away. While Redis is away, it waits.
         """
-        await trio.lowlevel.checkpoint()
+        if self._queue or not self._live:
+            await trio.lowlevel.checkpoint()
         while True:
             if not self._live or self._to_follow:
                 frames = await self._catch_up()

@@ -13,16 +13,30 @@ A gap without `ID` concerns every account. Of reason `epoch`: the log was lost, 
 
 from __future__ import annotations
 
+from functools import cached_property
+
 import msgspec
 
 
-class EventFrame(msgspec.Struct, frozen=True):
-    """An event: its bytes, and what a follower has to know of it."""
+class EventFrame(msgspec.Struct, frozen=True, dict=True):
+    """An event: its bytes, and what a follower has to know of it. All followers share it, and what is made of it."""
 
     account_id: int
     seq: int
     position: str
     line: bytes
+
+    @cached_property
+    def text(self) -> bytes:
+        """Its bytes on one line of UTF-8, whatever JSON they are: between tokens an end of line is but white space, and
+        in a string there can't be one."""
+        line = self.line if self.line.isascii() else self.line.decode(errors="replace").encode()
+        return line.replace(b"\r", b" ").replace(b"\n", b" ") if b"\n" in line or b"\r" in line else line
+
+    @cached_property
+    def record(self) -> bytes:
+        """As a server-sent event."""
+        return b"id: %b\ndata: %b\n\n" % (self.position.encode(), self.text)
 
 
 class _Control(msgspec.Struct, frozen=True, tag_field="Frame", omit_defaults=True, rename="pascal"):

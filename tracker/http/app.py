@@ -32,6 +32,7 @@ from tracker.http import (
 )
 from tracker.http.endings import LAST_WORDS, SPREAD, Ending
 from tracker.http.event_resource import PutEvent
+from tracker.http.message import Message
 from tracker.http.origin import Origins
 from tracker.http.paced_body import PacedBody, PacingConnection
 from tracker.http.sessions import Feed, Places
@@ -43,6 +44,9 @@ log = structlog.get_logger(__name__)
 
 BEGAN = "began"
 """In the state that a connection has in ASGI: when the first byte of the request came."""
+WRITE = "write"
+"""The same, of connections that have it: what sends whole frames on an accepted WebSocket, in the order in which it is
+called, ASGI's messages included."""
 
 
 def create_app(
@@ -144,6 +148,7 @@ class Socket(TrioWebsocket):
         self.accepted = False
         self._ended = False
         self._turn = trio.Lock()
+        self._write = cast(Any, self.scope).get("state", {}).get(WRITE)
 
     async def accept(self, *args: Any, **kwargs: Any) -> None:
         await super().accept(*args, **kwargs)
@@ -151,11 +156,14 @@ class Socket(TrioWebsocket):
             self.accepted = True
             metrics.answered("WEBSOCKET", _route(self), 101)
 
-    async def send(self, data: Any) -> None:
+    async def send_message(self, message: Message) -> None:
         """Send a message. After the end nothing is sent any more."""
-        async with self._turn:
-            if not self._ended:
-                await super().send(data)
+        if self._write is None:
+            async with self._turn:
+                if not self._ended:
+                    await self.send(message.text)
+        elif not self._ended:
+            await self._write(message.frame)  # in turn with all else that this connection sends
 
     async def end(self, ending: Ending) -> None:
         """End it, after the message that is being sent. Does nothing if it has ended, or was never accepted."""
@@ -164,7 +172,7 @@ class Socket(TrioWebsocket):
                 return
             self._ended = True
             if self.speaks_frames:
-                await super().send(encode(ending.bye).decode())
+                await self.send(encode(ending.bye).decode())
             await self.close(ending.code, ending.words)
 
 

@@ -15,7 +15,8 @@ import trio
 
 from shared.errors import Refused
 from shared.frames import Error, Frame
-from tracker.http.sessions import Existing, Follower, sort_out, text
+from tracker.http.message import Message
+from tracker.http.sessions import Existing, Follower, message, sort_out
 from tracker.http.stream_query import MAX_ACCOUNTS, TOO_MANY
 
 PATIENCE = 20
@@ -27,7 +28,7 @@ PACE = 0.1
 class FrameSocket(Protocol):
     """What is used of a WebSocket."""
 
-    async def send(self, data: str) -> None: ...
+    async def send_message(self, message: Message) -> None: ...
     async def receive(self) -> Any: ...
 
 
@@ -40,11 +41,11 @@ async def converse(
 ) -> None:
     """Send a WebSocket its frames, and do what it asks for, until it ends. `following` is None for all accounts."""
     if first:
-        await websocket.send(text(first))
+        await websocket.send_message(message(first))
     async with follow() as follower, trio.open_nursery() as nursery:
         nursery.start_soon(_obey, websocket, follower, following, accounts)
         while True:
-            await websocket.send(text(await follower.receive()))
+            await websocket.send_message(message(await follower.receive()))
 
 
 class _Wish(msgspec.Struct, frozen=True, forbid_unknown_fields=True, rename="pascal"):
@@ -62,23 +63,23 @@ async def _obey(websocket: FrameSocket, follower: Follower, following: set[int] 
     """Take a client's messages, slowly if they are many: what is not read yet is the client's to keep."""
     ahead = -inf
     while True:
-        message = await websocket.receive()
+        asked = await websocket.receive()
         now = trio.current_time()
         ahead = max(ahead, now - PATIENCE * PACE) + PACE
         await trio.sleep(max(0.0, ahead - now))
         try:
-            said = await _fulfil(_parse(message), follower, following, accounts)
+            said = await _fulfil(_parse(asked), follower, following, accounts)
         except Refused as refusal:
             said = [Error(detail=str(refusal))]
         if said:
-            await websocket.send(text(said))
+            await websocket.send_message(message(said))
 
 
-def _parse(message: Any) -> _Wish:
-    if not isinstance(message, str):
+def _parse(asked: Any) -> _Wish:
+    if not isinstance(asked, str):
         raise Refused(f"This is a binary message: {_EXPECTED}, as text.")
     try:
-        wish = _wish.decode(message.encode(errors="replace"))
+        wish = _wish.decode(asked.encode(errors="replace"))
     except (msgspec.DecodeError, RecursionError) as error:
         raise Refused(f"Not understood ({error}): {_EXPECTED}.") from None
     if not wish.follow and not wish.unfollow:

@@ -14,6 +14,7 @@ from hypercorn.protocol.ws_stream import ASGIWebsocketState, WSStream
 from wsproto.connection import ConnectionState
 
 from tracker.http import limits
+from tracker.http.app import WRITE
 from tracker.http.problems import phrase, problem, too_slow
 
 _BLANK_LINE = re.compile(rb"\n\r?\n")
@@ -115,6 +116,14 @@ class Http1(H11Protocol):
         self.streaming = False
         """Whether the answer under way has no known length: it may have no end either. That to a POST ends with it."""
         self._posted = False
+        self.connection_state[WRITE] = self._write
+
+    async def _write(self, frame: bytes) -> None:
+        """Send a frame on the WebSocket, unless it is closing: past Quart, ASGI and wsproto, which would take each
+        message apart for each follower."""
+        stream = self.stream
+        if isinstance(stream, WSStream) and stream.connection.state is ConnectionState.OPEN:
+            await self.send(RawData(frame))
 
     async def handle(self, event: Event) -> None:
         stream = self.stream

@@ -238,7 +238,11 @@ class _Connection:
     async def _send_bytes(self, data: bytes) -> None:
         if not data:
             return
-        async with self._send_lock:
+        try:
+            self._send_lock.acquire_nowait()
+        except trio.WouldBlock:
+            await self._send_lock.acquire()
+        try:
             sent = False
             try:
                 with trio.move_on_after(limits.SEND_TIMEOUT):
@@ -251,6 +255,8 @@ class _Connection:
                     self._closing = True
                     self._handling.cancel()
                     await trio.aclose_forcefully(self._stream)
+        finally:
+            self._send_lock.release()
         if not sent:
             await self._protocol.handle(Closed())
 

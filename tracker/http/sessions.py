@@ -10,7 +10,7 @@ import random
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from contextlib import AbstractAsyncContextManager
 from types import TracebackType
-from typing import Protocol
+from typing import Generic, Protocol, TypeVar
 
 import structlog
 import trio
@@ -23,6 +23,7 @@ from shared.frames import Error, EventFrame, Frame, Gap, Ready
 from shared.position import Since
 from tracker import metrics
 from tracker.http.endings import LAST_WORDS, SPREAD, Ending
+from tracker.http.message import Message
 from tracker.http.stream_query import Kind
 
 log = structlog.get_logger(__name__)
@@ -94,33 +95,48 @@ async def sort_out(wanted: Collection[int], accounts: Existing) -> tuple[set[int
 
 
 def _line(frame: Frame) -> bytes:
-    """A frame on one line, whatever JSON it is: between tokens an end of line is but white space, and in a string there
-    can't be one."""
-    line = frames.encode(frame)
-    return line.replace(b"\r", b" ").replace(b"\n", b" ") if b"\n" in line or b"\r" in line else line
+    return frame.text if isinstance(frame, EventFrame) else frames.encode(frame)
 
 
-class Form:
-    """How frames are written for one kind of stream. What is written counts as sent."""
+class Written(Protocol):
+    """Frames as they are sent."""
 
-    def __init__(self, kind: Kind, write: Callable[[Sequence[Frame]], bytes]) -> None:
+    def __len__(self) -> int: ...
+
+
+W = TypeVar("W", bound=Written)
+
+
+class Form(Generic[W]):
+    """How frames are written for one kind of stream. What is written counts as sent.
+
+    Followers of the same account mostly get the same frames at the same time, so the last ones are kept as written.
+    """
+
+    def __init__(self, kind: Kind, write: Callable[[Sequence[Frame]], W]) -> None:
         self._write = write
         self._frames = metrics.FRAMES.labels(kind.name.lower())
         self._bytes = metrics.BYTES.labels(kind.name.lower())
+        self._last: Sequence[Frame] = ()
+        self._gaps: list[Gap] = []
+        self._written: W = write(())
 
-    def __call__(self, batch: Sequence[Frame]) -> bytes:
-        data = self._write(batch)
+    def __call__(self, batch: Sequence[Frame]) -> W:
+        # Shared frames are the same objects, which is all that Python looks at then.
+        if batch != self._last:
+            self._written = self._write(batch)
+            self._gaps = [frame for frame in batch if isinstance(frame, Gap)]
+            self._last = batch
         self._frames.inc(len(batch))
-        self._bytes.inc(len(data))
-        for frame in batch:
-            if isinstance(frame, Gap):
-                metrics.GAPS.labels(frame.reason).inc()
-        return data
+        self._bytes.inc(len(self._written))
+        for gap in self._gaps:
+            metrics.GAPS.labels(gap.reason).inc()
+        return self._written
 
 
 def _server_sent_event(frame: Frame) -> bytes:
     if isinstance(frame, EventFrame):
-        return b"id: %b\ndata: %b\n\n" % (frame.position.encode(), _line(frame))
+        return frame.record
     name: str = frame.__struct_config__.tag  # type: ignore[assignment]
     at = f"id: {frame.position}\n" if isinstance(frame, Ready) else ""
     return f"{at}event: {name}\ndata: ".encode() + _line(frame) + b"\n\n"
@@ -128,12 +144,7 @@ def _server_sent_event(frame: Frame) -> bytes:
 
 ndjson = Form(Kind.NDJSON, lambda batch: b"".join([_line(frame) + b"\n" for frame in batch]))
 sse = Form(Kind.SSE, lambda batch: b"".join(map(_server_sent_event, batch)))
-message = Form(Kind.WEBSOCKET, lambda batch: b"\n".join(map(_line, batch)))
-
-
-def text(batch: Sequence[Frame]) -> str:
-    """Frames as one message of a WebSocket."""
-    return message(batch).decode(errors="replace")
+message = Form(Kind.WEBSOCKET, lambda batch: Message(b"\n".join(map(_line, batch))))
 
 
 class StreamBody(ResponseBody):
