@@ -50,6 +50,10 @@ _TELL_EVERY = 1.0
 """How often a follower that lags is told by how much, in seconds."""
 
 
+_Item = tuple[int, int, EventFrame]
+"""An event in queues: its number in the log, what it counts there in bytes, and itself. All followers share it."""
+
+
 class Feed:
     """Any number of followers on one subscription, which lives while the service `run` is up."""
 
@@ -200,8 +204,9 @@ class Feed:
             last = self._seqs.get(frame.account_id)
             in_order = last is None or frame.seq == last + 1
             self._seqs[frame.account_id] = frame.seq
+        item = number, len(payload) + _OVERHEAD, frame
         for follower in group:
-            follower._offer(number, frame, in_order)
+            follower._offer(item, in_order)
 
     async def _watch(self, bridge: Bridge, connection: Connection) -> None:
         """Ask for a sign of life when there is none. Counts questions, not time: a process may sleep for hours."""
@@ -228,7 +233,7 @@ class Follower:
         self._channels: set[str] = set()
         self._to_follow: set[int] = set()
         self._cursor = Cursor(START)  # all up to here was returned
-        self._queue: deque[tuple[int, EventFrame]] = deque()
+        self._queue: deque[_Item] = deque()
         self._bytes = 0
         self._wake = trio.Event()
         self._live = False
@@ -288,8 +293,8 @@ class Follower:
         self._to_follow -= gone
         self.accounts -= gone
         self._feed._leave(self, self._channels & set(map(channel, gone)))
-        self._queue = deque(item for item in self._queue if item[1].account_id not in gone)
-        self._bytes = sum(len(frame.line) + _OVERHEAD for _, frame in self._queue)
+        self._queue = deque(item for item in self._queue if item[2].account_id not in gone)
+        self._bytes = sum(size for _, size, _ in self._queue)
 
     async def _begin(self, since: Since | None) -> None:
         self._feed._enter(self, [ALL] if self.accounts is None else map(channel, self.accounts))
@@ -344,29 +349,31 @@ class Follower:
 
     def _take_queued(self) -> list[Frame]:
         frames: list[Frame] = []
-        size = 0
+        taken = 0
         reached = self._cursor.position.number
-        while self._queue and size < _RECEIVE_BYTES:
-            number, frame = self._queue.popleft()
-            self._bytes -= len(frame.line) + _OVERHEAD
+        queue = self._queue
+        while queue and taken < _RECEIVE_BYTES:
+            number, size, frame = queue.popleft()
+            taken += size
             if number > reached:
-                size += len(frame.line)
                 reached = number
                 frames.append(frame)
+        self._bytes -= taken
         self._cursor = Cursor(self._cursor.position._replace(number=reached))
         return frames
 
-    def _offer(self, number: int, frame: EventFrame, in_order: bool) -> None:
-        """Queue what was published. Called for each event and follower."""
+    def _offer(self, item: _Item, in_order: bool) -> None:
+        """Queue what was published. Called for each event and follower: nothing else is."""
         if not in_order:
             self._fall_behind()
-        self._bytes += len(frame.line) + _OVERHEAD
+        self._bytes += item[1]
         if self._bytes > self._feed._follower_bytes:
             self._too_slow = True
             self._fall_behind()
         if not self._lost:
-            self._queue.append((number, frame))
-            self._wake.set()
+            if not self._queue:
+                self._wake.set()
+            self._queue.append(item)
 
     def _fall_behind(self) -> None:
         """Forget what is queued, and read the log again from where this follower is."""
