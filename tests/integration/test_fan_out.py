@@ -77,6 +77,7 @@ class Client:
                 if found.message_finished:
                     for line in self._text.split("\n"):
                         frame = json.loads(line)
+                        assert "bye" not in self.frames
                         if "Frame" in frame:
                             self.frames.append(frame["Frame"])
                         else:
@@ -111,7 +112,7 @@ async def test_messages_of_the_sizes_at_which_frames_change(tracked: Tracker, si
         assert client.frames == ["ready", "error"]
 
 
-async def test_pings_and_a_close_among_many_events(tracked: Tracker) -> None:
+async def test_pings_among_many_events(tracked: Tracker) -> None:
     number, pings = 3000, 200
     async with following(tracked) as client:
         await client.until_ready()
@@ -131,10 +132,17 @@ async def test_pings_and_a_close_among_many_events(tracked: Tracker) -> None:
         while len(client.pongs) < pings:
             assert await client.read()
         assert client.pongs == [b"%d" % count for count in range(pings)]
-        # The answer to a close is the last thing, whatever is still to come.
-        tracked.feed.publish(*[event(seq, data=LARGE) for seq in range(number + 1, number + 100)])
+
+
+async def test_the_answer_to_a_close_is_the_last_thing(tracked: Tracker) -> None:
+    async with following(tracked, receive_buffer=4096) as client:
+        await client.until_ready()
+        tracked.feed.publish(*[event(seq, data=LARGE) for seq in range(1, 201)])
+        await trio.testing.wait_all_tasks_blocked(0.05)
+        [follower] = tracked.feed.followers
+        assert follower.waiting, "nothing is under way"
         await client.say(wsproto.events.CloseConnection(1000))
-        tracked.feed.publish(*[event(seq, data=LARGE) for seq in range(number + 100, number + 200)])
+        await trio.testing.wait_all_tasks_blocked(0.05)
         while await client.read():
             pass
         assert client.closed == 1000
