@@ -25,6 +25,18 @@ class Config:
     bind: str = setting(
         "127.0.0.1:8080", "Where to listen; port 0 takes a free one, [::1]:8080 is IPv6.", metavar="HOST:PORT"
     )
+    cert: Path | None = setting(
+        None,
+        "The certificate for HTTPS and its chain, PEM, the server's own first. Read again when it changes.",
+        metavar="FILE",
+        type=click.Path(dir_okay=False, path_type=Path),
+    )
+    key: Path | None = setting(
+        None,
+        "The certificate's private key, PEM, not encrypted. Without it the key is looked for in --cert.",
+        metavar="FILE",
+        type=click.Path(dir_okay=False, path_type=Path),
+    )
     database: str | None = setting(
         None,
         "PostgreSQL, as postgresql://user:password@host/name. Without it the tracker runs its own.",
@@ -104,6 +116,8 @@ class Config:
             raise Misconfigured("The URL of --database can't be used. Expected postgresql://user:password@host/name.")
         if self.redis is not None and (wrong := what_is_wrong(self.redis)):
             raise Misconfigured(f"The URL of --redis can't be used. {wrong} Expected {SUPPORTED}.")
+        if self.key is not None and self.cert is None:
+            raise Misconfigured(f"There is a --key {self.key} without a certificate. Name its file by --cert FILE.")
         Origins(self.allow_origin)
         _ = self.address
 

@@ -24,6 +24,7 @@ from tracker.database import PART as DATABASE
 from tracker.database import Database
 from tracker.http import server
 from tracker.http.app import TrackerApp, create_app
+from tracker.http.certificate import Certificate
 from tracker.publisher import Publisher
 from tracker.rates import Rates
 from tracker.tracking import Tracking
@@ -53,6 +54,7 @@ async def _run(config: Config, stopping: trio.Event, task_status: trio.TaskStatu
         listeners = await _listen(config)
         for listener in listeners:
             held.callback(listener.socket.close)
+        certificate = Certificate(config.cert, config.key) if config.cert else None
         embedded: dict[str, Postgres | Redis] = {}
         if config.database is None:
             embedded[DATABASE] = Postgres(config.data_dir)
@@ -94,7 +96,9 @@ async def _run(config: Config, stopping: trio.Event, task_status: trio.TaskStatu
         ready = False
         async with trio.open_nursery() as servers:  # outlives the services, which need its servers to the end
             async with trio.open_nursery() as services:
-                served = partial(server.serve, app, listeners, max_connections=config.max_connections)
+                served = partial(
+                    server.serve, app, listeners, certificate=certificate, max_connections=config.max_connections
+                )
                 services.start_soon(_serve_http, app, served, [database_health, log_health], services.cancel_scope)
                 async with trio.open_nursery() as starting:
                     for own in embedded.values():
@@ -107,10 +111,12 @@ async def _run(config: Config, stopping: trio.Event, task_status: trio.TaskStatu
                 services.start_soon(supervise, rates.run, _part("rates"))
                 look = partial(metrics.run, publisher, feed, event_log, rates)
                 services.start_soon(supervise, look, _part("metrics"))
+                if certificate:
+                    services.start_soon(supervise, certificate.run, _part("certificate"))
                 for health in healths:
                     await health.wait_up()
                 ready = True
-                task_status.started([_url(listener) for listener in listeners])
+                task_status.started([_url(listener, "https" if certificate else "http") for listener in listeners])
             if not ready:
                 task_status.started([])  # stopped before
             servers.cancel_scope.cancel()
@@ -164,6 +170,6 @@ async def _listen(config: Config) -> list[trio.SocketListener]:
         ) from error
 
 
-def _url(listener: trio.SocketListener) -> str:
+def _url(listener: trio.SocketListener, scheme: str) -> str:
     host, port = listener.socket.getsockname()[:2]
-    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+    return f"{scheme}://[{host}]:{port}" if ":" in host else f"{scheme}://{host}:{port}"

@@ -28,6 +28,7 @@ from tracker.http import limits, problems
 from tracker.http.app import TrackerApp
 from tracker.http.event_resource import ROUTE
 from tracker.http.problems import Problem
+from tracker.http.tls import TlsStream, TlsWire
 from tracker.http.wire import Wire
 
 log = structlog.get_logger(__name__)
@@ -64,7 +65,7 @@ class Lane:
         self._date = ""
         self._second = 0
 
-    async def take(self, stream: trio.SocketStream) -> Rest | None:
+    async def take(self, stream: trio.SocketStream | TlsStream) -> Rest | None:
         """Serve a connection until it ends, or return what is to be handed on. Closes nothing."""
         visit = _Visit(self, stream)
         self._visits.add(visit)
@@ -108,12 +109,12 @@ class Lane:
 class _Visit:
     """A connection while it is in the lane."""
 
-    def __init__(self, lane: Lane, stream: trio.SocketStream) -> None:
+    def __init__(self, lane: Lane, stream: trio.SocketStream | TlsStream) -> None:
         self.scope = trio.CancelScope()
         self.idle_since = math.inf
         self.answering = False  # from the end of a request's head to its answer
         self._lane = lane
-        self._wire = Wire(stream)
+        self._wire = TlsWire(stream) if isinstance(stream, TlsStream) else Wire(stream)
         self.number = self._wire.number
         self._parser = httptools.HttpRequestParser(self)
         self._fields: dict[bytes, bytes] = {}  # of the request under way, as far as they matter
@@ -225,7 +226,7 @@ class _Visit:
                 f"date: {lane.date()}\r\n{close}\r\n"
             ).encode()
         else:
-            answer = _refusal(problem, lane.date(), close)
+            answer = problems.as_http1(problem, lane.date(), close)
         if problem is None:
             _ACCEPTED.inc()
         else:
@@ -284,12 +285,3 @@ def _problem(error: Exception) -> Problem:
             pass  # not for clients
     log.error("request failed", exc_info=error)
     return problems.problem(500, InternalServerError.description)
-
-
-def _refusal(problem: Problem, date: str, close: str) -> bytes:
-    body = problem.body()
-    fields = "".join(f"{name.lower()}: {value}\r\n" for name, value in problem.headers().items())
-    return (
-        f"HTTP/1.1 {problem.status} {problems.phrase(problem.status)}\r\n{fields}content-length: {len(body)}\r\n"
-        f"date: {date}\r\n{close}\r\n"
-    ).encode() + body

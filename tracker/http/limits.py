@@ -14,6 +14,8 @@ MAX_FIELDS = 100
 REQUEST_TIMEOUT = 10.0
 """How long a request may take to arrive from its first byte to its last, in seconds like all that follow. Bulks of
 events have limits of their own."""
+HANDSHAKE_TIMEOUT = 10.0
+"""How long a client may take to agree with us on TLS."""
 IDLE_TIMEOUT = 75.0
 """How long a connection may wait for its next request. A proxy must reuse its connections sooner."""
 BULK_TIMEOUT = 60.0
@@ -32,3 +34,13 @@ DRAIN = 1.0
 answered, with `Connection: close`."""
 GRACE = 10.0
 """How long requests in flight may take once the server stops, or once their client has closed its side."""
+MAX_STREAMS = 100
+"""How many requests may be under way at once on one connection of HTTP/2."""
+MAX_UNSENT = 64 * 1024
+"""How many bytes of answers to what HTTP/2 itself asks (pings, settings) may wait for a client to read them, before
+nothing more is read from it."""
+RESETS = (100, 10)
+"""How many requests a client of HTTP/2 may take back before they are answered: so many at once, and so many a second
+(CVE-2023-44487)."""
+NOISE = (1000, 20)
+"""The same for what is no request: pings, settings, priorities, empty frames (CVE-2019-9512, -9513, -9515, -9518)."""

@@ -78,3 +78,13 @@ def _detail(error: TrackerError) -> str:
             "doing it twice if both requests carry the same Idempotency-Key."
         )
     return str(error)
+
+
+def as_http1(problem: Problem, date: str, close: str) -> bytes:
+    """A whole answer in HTTP/1.1. `close` is the header that ends the connection, with its line end, or nothing."""
+    body = problem.body()
+    fields = "".join(f"{name.lower()}: {value}\r\n" for name, value in problem.headers().items())
+    return (
+        f"HTTP/1.1 {problem.status} {phrase(problem.status)}\r\n{fields}content-length: {len(body)}\r\n"
+        f"date: {date}\r\n{close}\r\n"
+    ).encode() + body

@@ -20,18 +20,20 @@ import trio
 from hypercorn.app_wrappers import ASGIWrapper
 from hypercorn.config import Config
 from hypercorn.events import Closed, Event, RawData, Updated
-from hypercorn.protocol import ProtocolWrapper
 from hypercorn.trio.task_group import TaskGroup
 from hypercorn.trio.worker_context import WorkerContext
 from hypercorn.typing import ConnectionState
 from hypercorn.utils import parse_socket_addr
 
 from tracker import metrics
-from tracker.http import limits
+from tracker.http import limits, tls
 from tracker.http.app import BEGAN, TrackerApp
+from tracker.http.certificate import Certificate
 from tracker.http.http1 import Http1
+from tracker.http.http2 import Http2
 from tracker.http.lane import Lane, Rest
 from tracker.http.room import Bounded, Room, allowed
+from tracker.http.tls import TlsStream
 
 log = structlog.get_logger(__name__)
 
@@ -42,10 +44,18 @@ MAX_MESSAGE = 64 * 1024
 _RECEIVE = 64 * 1024
 
 
+Stream = trio.SocketStream | TlsStream
+
+
+def speaks_http2(stream: Stream) -> bool:
+    return isinstance(stream, TlsStream) and stream.session.protocol == "h2"
+
+
 async def serve(
     app: TrackerApp,
     listeners: list[trio.SocketListener],
     *,
+    certificate: Certificate | None = None,
     max_connections: int = limits.MAX_CONNECTIONS,
     lane: bool = True,
     task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED,
@@ -53,8 +63,8 @@ async def serve(
     """Serve until `app.stopping` is set; then take no new connections, finish what is in flight, and return.
 
     Requests get limits.GRACE seconds to finish. Closes the listeners. When `max_connections` are open, or as many as
-    the system lets this process have, others wait to be accepted. Without the lane hypercorn serves all requests,
-    to whom nothing but speed may tell the two apart.
+    the system lets this process have, others wait to be accepted. With a certificate connections are in TLS, and may
+    speak HTTP/2. Without the lane hypercorn serves all requests, to whom nothing but speed may tell the two apart.
     """
     config = Config()
     config.include_server_header = False
@@ -68,17 +78,18 @@ async def serve(
     connections: set[_Connection] = set()
     room = Room(allowed(max_connections))
 
-    async def handle(stream: trio.SocketStream) -> None:
+    async def handle(accepted: trio.SocketStream) -> None:
         try:
             metrics.CONNECTED.inc()
             metrics.CONNECTIONS.inc()
-            _notice_vanished(stream.socket)
-            begun = await fast.take(stream) if lane else Rest(b"", trio.current_time())
-            if begun:
+            _notice_vanished(accepted.socket)
+            stream = await secured(accepted, certificate) if certificate else accepted
+            begun: Rest | None = Rest(b"", trio.current_time())
+            if lane and stream and not speaks_http2(stream):
+                begun = await fast.take(stream)
+            if begun and stream:
                 connection = _Connection(app, config, context, stream, begun)
                 connections.add(connection)
-                if app.stopping.is_set():
-                    connection.stop()
                 try:
                     await connection.run()
                 finally:
@@ -88,6 +99,18 @@ async def serve(
         finally:
             metrics.CONNECTIONS.dec()
             room.leave()
+
+    shaking_hands: set[trio.CancelScope] = set()
+
+    async def secured(accepted: trio.SocketStream, certificate: Certificate) -> TlsStream | None:
+        with trio.move_on_after(limits.DRAIN if app.stopping.is_set() else limits.HANDSHAKE_TIMEOUT) as scope:
+            shaking_hands.add(scope)
+            try:
+                return await tls.accept(accepted, certificate.context)
+            finally:
+                shaking_hands.discard(scope)
+        log.debug("no TLS", reason="the client took too long")
+        return None
 
     async with trio.open_nursery() as looking:
         looking.start_soon(fast.run)
@@ -104,6 +127,8 @@ async def serve(
             fast.stop()
             for connection in connections:
                 connection.stop()
+            for scope in shaking_hands:
+                scope.deadline = min(scope.deadline, trio.current_time() + limits.DRAIN)
             handlers.cancel_scope.deadline = trio.current_time() + limits.GRACE
         looking.cancel_scope.cancel()
 
@@ -111,9 +136,7 @@ async def serve(
 class _Connection:
     """One client's connection with hypercorn, from what the lane left of it until it is closed."""
 
-    def __init__(
-        self, app: TrackerApp, config: Config, context: WorkerContext, stream: trio.SocketStream, begun: Rest
-    ) -> None:
+    def __init__(self, app: TrackerApp, config: Config, context: WorkerContext, stream: Stream, begun: Rest) -> None:
         self._app = app
         self._config = config
         self._context = context
@@ -128,7 +151,7 @@ class _Connection:
         self._idle = True
         self._closing = False
         self._half_closed = False  # the client will send no more, and may have left altogether
-        self._protocol: ProtocolWrapper
+        self._protocol: Http1 | Http2
 
     async def run(self) -> None:
         """Serve the connection until either side ends it."""
@@ -139,9 +162,13 @@ class _Connection:
             # Cancelled at the end, because hypercorn does not tell a WebSocket that it refused by itself.
             with trio.CancelScope() as serving:
                 async with TaskGroup() as tasks:
-                    common = (ASGIWrapper(self._app), self._config, self._context, tasks, self._state, False)
-                    self._protocol = ProtocolWrapper(*common, client, server, self._send)
-                    self._protocol.protocol = Http1(*common, client, server, self._send)
+                    secure = isinstance(self._stream, TlsStream)
+                    common = (ASGIWrapper(self._app), self._config, self._context, tasks, self._state, secure)
+                    speaks = Http2 if speaks_http2(self._stream) else Http1
+                    self._protocol = speaks(*common, client, server, self._send)
+                    await self._protocol.initiate()
+                    if self._context.terminated.is_set():
+                        self.stop()
                     await self._receive()
                     serving.cancel()
         except OSError:
@@ -152,6 +179,8 @@ class _Connection:
     def stop(self) -> None:
         """End the connection after the answer to the request under way (hypercorn sees to that), or to one that comes
         at this moment, on its way since before the client could know."""
+        if isinstance(self._protocol, Http2):
+            self._protocol.stop()
         if self._idle:
             self._rest(limits.DRAIN)
 
@@ -164,7 +193,7 @@ class _Connection:
         while data := await self._next_bytes():
             if self._closing:
                 continue
-            if self._idle and not self._started:
+            if self._idle and not self._started and isinstance(self._protocol, Http1):
                 self._started = True
                 self._state[BEGAN] = trio.current_time()
                 if not self._context.terminated.is_set():
@@ -182,15 +211,14 @@ class _Connection:
     @property
     def _answering(self) -> bool:
         """Whether a request has come as a whole and is not answered yet."""
-        connection = self._protocol.protocol.connection
+        connection = self._protocol.connection if isinstance(self._protocol, Http1) else None
         whole = isinstance(connection, h11.Connection) and connection.their_state in (h11.DONE, h11.MUST_CLOSE)
         return whole and not self._idle and not self._closing
 
     @property
     def _streaming(self) -> bool:
         """Whether an answer is under way that may have no end: to whom shall it go, when its client has left?"""
-        protocol = self._protocol.protocol
-        return isinstance(protocol, Http1) and protocol.streaming
+        return isinstance(self._protocol, Http1) and self._protocol.streaming
 
     async def _next_bytes(self) -> bytes:
         """What came, or nothing at the end of the connection or of its time."""
@@ -204,25 +232,28 @@ class _Connection:
                 return data
             except (trio.BrokenResourceError, trio.ClosedResourceError):
                 return b""
-        if self._idle and self._started and not self._closing and not self._context.terminated.is_set():
-            protocol = self._protocol.protocol
-            if isinstance(protocol, Http1):
-                await protocol._send_error_response(408)
-                await self._send(Closed())
-                return await self._next_bytes()
-        return b""
+        if self._closing:
+            return b""
+        if isinstance(self._protocol, Http2):
+            await self._protocol.end()
+        elif self._idle and self._started and not self._context.terminated.is_set():
+            await self._protocol._send_error_response(408)
+            await self._send(Closed())
+        else:
+            return b""
+        return await self._next_bytes()
 
     async def _send(self, event: Event) -> None:
         """What hypercorn's protocols call to act on the connection. Must not be a checkpoint for Updated: the task that
         calls is usually cancelled by then."""
         if isinstance(event, RawData):
             await self._send_bytes(event.data)
-        elif isinstance(event, Updated):
+        elif isinstance(event, Updated) and not self._closing:
             self._idle = event.idle
             self._started = False
             if event.idle:
                 self._state[BEGAN] = trio.current_time()  # at the earliest
-                self._rest(limits.IDLE_TIMEOUT)
+                self._rest(limits.DRAIN if self._context.terminated.is_set() else limits.IDLE_TIMEOUT)
             else:
                 self._rest(math.inf)
         elif isinstance(event, Closed) and not self._closing:
