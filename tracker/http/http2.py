@@ -16,6 +16,7 @@ from typing import Any
 
 import h2.connection
 import h2.events
+import hpack
 import structlog
 import trio
 from h2.config import H2Configuration
@@ -44,6 +45,12 @@ _HIGH_WATER = 64 * 1024
 """How many bytes of an answer may wait for its client, before the application has to wait."""
 _TABLE = 4096
 """The most bytes of headers remembered for the next answers, whatever the client offers (RFC 7541, 4.2)."""
+_NOISE = (
+    h2.events.PingReceived,
+    h2.events.RemoteSettingsChanged,
+    h2.events.PriorityUpdated,
+    h2.events.UnknownFrameReceived,
+)
 _ALL_STREAMS = 2**31 - 1
 _TARGET = re.compile(rb"/[!-~]*|\*")
 _REFUSALS = {
@@ -91,6 +98,7 @@ class Http2:
             },
         )
         self._h2.decoder.max_header_list_size = limits.MAX_HEAD
+        self._h2.encoder = _Encoder()
 
     async def initiate(self) -> None:
         self._h2.initiate_connection()
@@ -137,8 +145,9 @@ class Http2:
                 for event in self._h2.receive_data(data[start : start + _STEP]):
                     if not self._ending:
                         await self._take(event)
-            except ProtocolError as error:  # for which h2 has made the last frame
+            except ProtocolError as error:
                 log.debug("no HTTP/2", reason=str(error))
+                self._h2.close_connection(error.error_code)
                 self._end()
                 return
             self._write_on()
@@ -174,11 +183,7 @@ class Http2:
                 self._allow(self._noise)
         elif isinstance(event, h2.events.ConnectionTerminated):
             self._end()
-        elif isinstance(event, h2.events.RemoteSettingsChanged):
-            if self._h2.encoder.header_table_size > _TABLE:
-                self._h2.encoder.header_table_size = _TABLE
-            self._allow(self._noise)
-        elif isinstance(event, (h2.events.PingReceived, h2.events.PriorityUpdated, h2.events.UnknownFrameReceived)):
+        elif isinstance(event, _NOISE):
             self._allow(self._noise)
 
     def _allow(self, allowance: _Allowance) -> None:
@@ -230,6 +235,7 @@ class Http2:
         usually is, at the first checkpoint."""
         stream = self._streams.get(event.stream_id)
         if stream is None:
+            await trio.lowlevel.checkpoint()  # at which an application that has more to say ends
             return
         if isinstance(event, (Response, InformationalResponse)):
             stream.answered = stream.answered or isinstance(event, Response)
@@ -319,33 +325,28 @@ class Http2:
         if self._ending:
             return
         room = _AT_ONCE
+        while room > 0 and (sent := self._send_frames(room)):
+            room -= sent
         for stream in list(self._streams.values()):
-            try:
-                sent = self._send_data(stream, room)
-            except ProtocolError:  # the client has ended it, and its event is on its way
-                continue
-            if sent:
-                room -= sent
-                self._streams[stream.id] = self._streams.pop(stream.id)  # others come first next time
-                stream.room.set()
-            if stream.last and not stream.unsent and not stream.asgi:
-                await self._drop(stream)
-            if room <= 0:
-                break
+            if stream.last and not stream.unsent:
+                if stream.asgi:
+                    self._send_end(stream)
+                else:
+                    await self._drop(stream)
         self._unsent += self._h2.data_to_send()
 
-    def _send_data(self, stream: _Stream, room: int) -> int:
+    def _send_frames(self, room: int) -> int:
+        """Send one frame of each answer, as long as there is room; return how many bytes that were."""
         sent = 0
-        while stream.unsent and sent < room:
-            most = min(self._h2.local_flow_control_window(stream.id), self._h2.max_outbound_frame_size, room - sent)
-            if most <= 0:
-                break
-            data = bytes(stream.unsent[:most])
-            del stream.unsent[:most]
-            self._h2.send_data(stream.id, data)
-            sent += len(data)
-        if stream.last and not stream.unsent:
-            self._send_end(stream)
+        for stream in [stream for stream in self._streams.values() if stream.unsent]:
+            window = self._h2.local_flow_control_window(stream.id)
+            size = min(len(stream.unsent), window, self._h2.max_outbound_frame_size, room - sent)
+            if size > 0:
+                self._h2.send_data(stream.id, bytes(stream.unsent[:size]))
+                del stream.unsent[:size]
+                self._streams[stream.id] = self._streams.pop(stream.id)  # others come first next time
+                stream.room.set()
+                sent += size
         return sent
 
     def _send_end(self, stream: _Stream) -> None:
@@ -393,6 +394,18 @@ class _Stream:
             self.news = trio.Event()
             await self.news.wait()
         return {"type": "http.disconnect"}
+
+
+class _Encoder(hpack.Encoder):
+    """Remembers no more headers than it must be able to."""
+
+    @property
+    def header_table_size(self) -> int:
+        return super().header_table_size
+
+    @header_table_size.setter
+    def header_table_size(self, offered: int) -> None:
+        hpack.Encoder.header_table_size.__set__(self, min(offered, _TABLE))  # type: ignore[attr-defined]
 
 
 class _Unhurried:
