@@ -308,7 +308,10 @@ async def test_a_body_comes_in_any_pieces(served: Http2Server) -> None:
     assert served.services.accepted == [b'"' + b"a" * 1000 + b'"', b"1"]
 
 
-async def test_a_refusal_stops_the_body_and_harms_no_other(served: Http2Server) -> None:
+async def test_a_refusal_stops_the_body_and_harms_no_other(
+    served: Http2Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(limits, "LINGER", 0.1)
     async with served.client() as client:
         number = await client.open("PUT", "/7", ("content-length", "1000000"))
         assert (await client.answer(number))[0] == 413

@@ -10,6 +10,7 @@ WebSockets (RFC 8441) are not announced: clients take a connection of HTTP/1.1 f
 
 from __future__ import annotations
 
+import contextlib
 import re
 from collections.abc import Awaitable, Callable
 from typing import Any
@@ -284,7 +285,7 @@ class Http2:
                 if not stream.ended:
                     self._h2.reset_stream(stream.id, why)
                 elif not stream.complete:
-                    self._h2.reset_stream(stream.id, ErrorCodes.NO_ERROR)  # the rest of the request is not wanted
+                    self._tasks.spawn(self._stop_listening, stream.id)
                 self._h2.acknowledge_received_data(len(stream.body), stream.id)
             except ProtocolError:
                 pass  # the client, too, has ended it
@@ -293,6 +294,14 @@ class Http2:
             await stream.asgi.handle(StreamClosed(stream_id=stream.id))
         self._write_on()
         await self._send(Updated(idle=not self._streams))
+
+    async def _stop_listening(self, stream_id: int) -> None:
+        """Let the client send on for a moment after the answer, as on HTTP/1.1: many don't read before they have sent
+        it all."""
+        await trio.sleep(limits.LINGER)
+        with contextlib.suppress(ProtocolError):  # it has sent it all
+            self._h2.reset_stream(stream_id, ErrorCodes.NO_ERROR)
+            self._write_on()
 
     # What is sent
 
