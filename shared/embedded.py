@@ -117,8 +117,10 @@ def _make_private(data_dir: Path) -> None:
 class Postgres:
     """A PostgreSQL of our own, for whoever holds the data directory."""
 
-    def __init__(self, data_dir: Path) -> None:
+    def __init__(self, data_dir: Path, *, trackers: int = 1) -> None:
+        """`trackers`: how many processes of a tracker there will be to connect to it."""
         self.url = database_url(data_dir)
+        self._connections = max(50, 20 * trackers)
         self._data_dir = data_dir.absolute()
         self._data = self._data_dir / "postgresql"
         self._child = Child(
@@ -143,7 +145,7 @@ class Postgres:
                 "port": "5432",
                 "unix_socket_directories": ".",
                 "unix_socket_permissions": "0700",
-                "max_connections": "50",
+                "max_connections": str(self._connections),
                 "shared_buffers": "32MB",
                 "fsync": "on",
                 "log_checkpoints": "off",

@@ -4,6 +4,11 @@ from __future__ import annotations
 
 import signal
 import sys
+import tempfile
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager
+from functools import partial
+from pathlib import Path
 from typing import Any
 
 import click
@@ -12,9 +17,10 @@ import trio
 
 from shared.errors import Misconfigured, first_leaf
 from shared.options import options
-from tracker import logs
+from tracker import counting, logs
 from tracker.config import Config
-from tracker.service import serve
+
+Serve = Callable[..., Awaitable[None]]
 
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
@@ -31,7 +37,8 @@ def cli(command: str, **settings: Any) -> None:
     try:
         config = Config(**settings)
         logs.configure(config.log_level)
-        trio.run(_run, config)
+        with service_of(config) as serve:
+            trio.run(_run, config, serve)
     except* Misconfigured as group:
         click.echo(f"tracker: {first_leaf(group)}", err=True)
         sys.exit(1)
@@ -40,7 +47,23 @@ def cli(command: str, **settings: Any) -> None:
         sys.exit(1)
 
 
-async def _run(config: Config) -> None:
+@contextmanager
+def service_of(config: Config) -> Iterator[Serve]:
+    """What serves with these settings; nothing is left of it after."""
+    if config.workers == 1:
+        from tracker.service import serve
+
+        yield serve
+        return
+    with tempfile.TemporaryDirectory(prefix="tracker-", ignore_cleanup_errors=True) as name:
+        directory = Path(name)
+        counting.count_together(directory, counting.PARENT)
+        from tracker import workers  # only now: it makes the counters
+
+        yield partial(workers.serve, directory=directory)
+
+
+async def _run(config: Config, serve: Serve) -> None:
     async with trio.open_nursery() as nursery:
         urls = await nursery.start(serve, config)
         _Unheard.served = True

@@ -91,7 +91,7 @@ class Config:
     )
     max_connections: int = setting(
         MAX_CONNECTIONS,
-        "How many connections may be open at once, in one process; more wait until one ends.",
+        "How many connections may be open at once, in all workers together; more wait until one ends.",
         metavar="N",
         type=click.IntRange(1),
     )
@@ -103,6 +103,12 @@ class Config:
         "How many bytes of events may wait for one follower, before it has to catch up from the log.",
         metavar="BYTES",
         type=click.IntRange(64 << 10),
+    )
+    workers: int = setting(
+        1,
+        "How many processes serve. One core each, at most, is what they can use.",
+        metavar="N",
+        type=click.IntRange(1, 256),
     )
     log_level: str = setting(
         "info",

@@ -4,17 +4,26 @@ from __future__ import annotations
 
 import logging
 import sys
+from typing import Any
 
 import structlog
 
 
-def configure(level: str) -> None:
-    """Set up structlog, and lead what libraries say through `logging` the same way."""
+def configure(level: str, *, worker: int | None = None) -> None:
+    """Set up structlog, and lead what libraries say through `logging` the same way.
+
+    Each line says which worker it is from, if there are several.
+    """
+
+    def signed(_: Any, __: str, event: structlog.typing.EventDict) -> structlog.typing.EventDict:
+        return event if worker is None else {**event, "worker": worker}
+
     on_terminal = sys.stderr.isatty()
     common: list[structlog.typing.Processor] = [
         structlog.stdlib.add_log_level,
         structlog.processors.TimeStamper(fmt="iso", utc=True),
         structlog.stdlib.ExtraAdder(),
+        signed,
     ]
     render: list[structlog.typing.Processor]
     if on_terminal:

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import contextlib
 import signal
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import Awaitable, Callable
 from functools import partial
 
 import structlog
 import trio
 
-from shared.embedded import Postgres, Redis, hold
-from shared.errors import Misconfigured
+from shared.embedded import hold
 from shared.feed import PART as FEED
 from shared.feed import Feed
 from shared.log import PART as LOG
@@ -19,12 +18,14 @@ from shared.log import EventLog
 from shared.supervision import Health, after, supervise
 from tracker import metrics
 from tracker.accounts import Accounts
+from tracker.board import Seat
 from tracker.config import Config
 from tracker.database import PART as DATABASE
 from tracker.database import Database
 from tracker.http import server
 from tracker.http.app import TrackerApp, create_app
 from tracker.http.certificate import Certificate
+from tracker.program import listen, own_servers, part, stop_at_signal, url, urls_of_servers
 from tracker.publisher import Publisher
 from tracker.rates import Rates
 from tracker.tracking import Tracking
@@ -35,8 +36,17 @@ HEAD_START = 3.0
 """For how many seconds after the start connections wait to be accepted until database and log are there."""
 
 
-async def serve(config: Config, *, task_status: trio.TaskStatus[list[str]] = trio.TASK_STATUS_IGNORED) -> None:
+async def serve(
+    config: Config,
+    *,
+    listeners: list[trio.SocketListener] | None = None,
+    seat: Seat | None = None,
+    abandoned: trio.Event | None = None,
+    task_status: trio.TaskStatus[list[str]] = trio.TASK_STATUS_IGNORED,
+) -> None:
     """Run a tracker until SIGTERM or SIGINT; another signal cuts short what is still in flight.
+
+    One of several workers gets its listeners, its seat among the others, and an event that stops it as a signal does.
 
     `task_status.started()` gets the URLs that it serves, once every part is up (none if it stops before). Raises
     Misconfigured if it can't run with these settings; what any part raises otherwise is a bug, and ends it.
@@ -44,27 +54,31 @@ async def serve(config: Config, *, task_status: trio.TaskStatus[list[str]] = tri
     stopping = trio.Event()
     with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:
         async with trio.open_nursery() as program:
-            program.start_soon(_stop_at_signal, signals, stopping, program.cancel_scope)
-            await _run(config, stopping, task_status)
+            program.start_soon(stop_at_signal, signals, stopping, program.cancel_scope.cancel)
+            if abandoned:
+                program.start_soon(_pass_on, abandoned, stopping)
+            await _run(config, listeners, seat, stopping, task_status)
             program.cancel_scope.cancel()
 
 
-async def _run(config: Config, stopping: trio.Event, task_status: trio.TaskStatus[list[str]]) -> None:
+async def _run(
+    config: Config,
+    given: list[trio.SocketListener] | None,
+    seat: Seat | None,
+    stopping: trio.Event,
+    task_status: trio.TaskStatus[list[str]],
+) -> None:
     with contextlib.ExitStack() as held:
-        listeners = await _listen(config)
+        listeners = await listen(config) if given is None else given
         for listener in listeners:
             held.callback(listener.socket.close)
         certificate = Certificate(config.cert, config.key) if config.cert else None
-        embedded: dict[str, Postgres | Redis] = {}
-        if config.database is None:
-            embedded[DATABASE] = Postgres(config.data_dir)
-        if config.redis is None:
-            embedded[LOG] = Redis(config.data_dir)
-        if embedded:
+        own = own_servers(config)
+        if own:
             held.enter_context(hold(config.data_dir))
 
-        database = Database(config.database or embedded[DATABASE].url)
-        redis_url = config.redis or embedded[LOG].url
+        database_url, redis_url = urls_of_servers(config)
+        database = Database(database_url)
         event_log = EventLog(
             redis_url,
             config.host,
@@ -78,7 +92,7 @@ async def _run(config: Config, stopping: trio.Event, task_status: trio.TaskStatu
         accounts = Accounts(database, config.cache_size)
         publisher = Publisher(event_log, config.queue_size)
         rates = Rates(event_log)
-        healths = [_part(part) for part in (DATABASE, LOG, FEED)]
+        healths = [part(name) for name in (DATABASE, LOG, FEED)]
         database_health, log_health, feed_health = healths
         app = create_app(
             Tracking(accounts, publisher),
@@ -90,6 +104,7 @@ async def _run(config: Config, stopping: trio.Event, task_status: trio.TaskStatu
             max_data=config.max_data,
             max_followers=config.max_followers,
             allow_origin=config.allow_origin,
+            seat=seat,
         )
         app.stopping = stopping
 
@@ -97,26 +112,33 @@ async def _run(config: Config, stopping: trio.Event, task_status: trio.TaskStatu
         async with trio.open_nursery() as servers:  # outlives the services, which need its servers to the end
             async with trio.open_nursery() as services:
                 served = partial(
-                    server.serve, app, listeners, certificate=certificate, max_connections=config.max_connections
+                    server.serve,
+                    app,
+                    listeners,
+                    certificate=certificate,
+                    max_connections=config.max_connections,
+                    seat=seat,
                 )
                 services.start_soon(_serve_http, app, served, [database_health, log_health], services.cancel_scope)
+                if seat:
+                    services.start_soon(supervise, partial(seat.run, healths), part("seat"))
                 async with trio.open_nursery() as starting:
-                    for own in embedded.values():
-                        starting.start_soon(servers.start, supervise, own.run, _part(f"own {type(own).__name__}"))
+                    for one in own:
+                        starting.start_soon(servers.start, supervise, one.run, part(f"own {type(one).__name__}"))
                 services.start_soon(supervise, database.run, database_health)
-                services.start_soon(supervise, after(database_health, accounts.run), _part("account changes"))
+                services.start_soon(supervise, after(database_health, accounts.run), part("account changes"))
                 services.start_soon(supervise, event_log.run, log_health)
                 services.start_soon(supervise, feed.run, feed_health)
-                services.start_soon(supervise, publisher.run, _part("publisher"))
-                services.start_soon(supervise, rates.run, _part("rates"))
+                services.start_soon(supervise, publisher.run, part("publisher"))
+                services.start_soon(supervise, rates.run, part("rates"))
                 look = partial(metrics.run, publisher, feed, event_log, rates)
-                services.start_soon(supervise, look, _part("metrics"))
+                services.start_soon(supervise, look, part("metrics"))
                 if certificate:
-                    services.start_soon(supervise, certificate.run, _part("certificate"))
+                    services.start_soon(supervise, certificate.run, part("certificate"))
                 for health in healths:
                     await health.wait_up()
                 ready = True
-                task_status.started([_url(listener, "https" if certificate else "http") for listener in listeners])
+                task_status.started([url(listener, config) for listener in listeners])
             if not ready:
                 task_status.started([])  # stopped before
             servers.cancel_scope.cancel()
@@ -141,35 +163,6 @@ async def _cancel_when(event: trio.Event, scope: trio.CancelScope) -> None:
     scope.cancel()
 
 
-async def _stop_at_signal(signals: AsyncIterator[int], stopping: trio.Event, program: trio.CancelScope) -> None:
-    async for number in signals:
-        log.info("stopping", signal=signal.Signals(number).name)
-        if stopping.is_set():
-            program.cancel()
-        stopping.set()
-
-
-def _part(name: str) -> Health:
-    return metrics.Part(name, _report)
-
-
-def _report(part: str, reason: str | None) -> None:
-    if reason is None:
-        log.info("back", part=part)
-    else:
-        log.warning("unavailable, trying again until it is back", part=part, reason=reason)
-
-
-async def _listen(config: Config) -> list[trio.SocketListener]:
-    host, port = config.address
-    try:
-        return await trio.open_tcp_listeners(port, host=host)
-    except OSError as error:
-        raise Misconfigured(
-            f"Can't listen on {config.bind}: {error.strerror}. Choose another address with --bind HOST:PORT."
-        ) from error
-
-
-def _url(listener: trio.SocketListener, scheme: str) -> str:
-    host, port = listener.socket.getsockname()[:2]
-    return f"{scheme}://[{host}]:{port}" if ":" in host else f"{scheme}://{host}:{port}"
+async def _pass_on(event: trio.Event, to: trio.Event) -> None:
+    await event.wait()
+    to.set()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +24,7 @@ def run(monkeypatch: pytest.MonkeyPatch) -> Any:
         seen.append(config)
         kwargs["task_status"].started(["http://somewhere"])
 
-    monkeypatch.setattr(command_line, "serve", serve)
+    monkeypatch.setattr(command_line, "service_of", lambda config: nullcontext(serve))
 
     def run(*arguments: str, **environment: str) -> tuple[Result, Config | None]:
         seen.clear()
@@ -110,7 +111,7 @@ def test_a_failure_ends_with_a_traceback_and_a_status(
         error = ZeroDivisionError("a bug")
         raise ExceptionGroup("nested", [error]) if nested else error
 
-    monkeypatch.setattr(command_line, "serve", serve)
+    monkeypatch.setattr(command_line, "service_of", lambda config: nullcontext(serve))
     result, _ = run()
     assert result.exit_code == 1
     assert "ZeroDivisionError: a bug" in result.stderr + capfd.readouterr().err

@@ -20,6 +20,7 @@ from shared.frames import encode
 from shared.supervision import Health
 from tracker import metrics
 from tracker.accounts import Accounts
+from tracker.board import Seat
 from tracker.http import (
     accounts_resource,
     bulk_resource,
@@ -60,6 +61,7 @@ def create_app(
     max_data: int,
     max_followers: int,
     allow_origin: str = "",
+    seat: Seat | None = None,
 ) -> TrackerApp:
     """Make the application over services that someone else runs. Raises Misconfigured for what is no origin.
 
@@ -78,7 +80,7 @@ def create_app(
     app.put_event = event_resource.put_event(tracking, max_data)
     app.register_blueprint(event_resource.blueprint(app.put_event))
     app.register_blueprint(bulk_resource.blueprint(tracking, max_data))
-    app.register_blueprint(operations.blueprint(healths))
+    app.register_blueprint(operations.blueprint(healths, seat))
     app.after_request(_no_type_without_body)
     app.after_request(_counted)
     app.after_websocket(_counted_websocket)

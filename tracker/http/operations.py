@@ -10,11 +10,18 @@ from quart import Blueprint, Response, request
 
 from shared.supervision import Health
 from tracker import metrics
+from tracker.board import Seat
 from tracker.http import problems
 
 
-def blueprint(healths: Sequence[Health]) -> Blueprint:
-    """The probes and the metrics. Ready is a tracker whose parts are all up."""
+def blueprint(healths: Sequence[Health], seat: Seat | None = None) -> Blueprint:
+    """The probes and the metrics. Ready is a tracker whose parts are all up.
+
+    Of several workers each says the same, at most board.NOTE_EVERY late. A load balancer wants to know whether its
+    next request will be served, and nobody knows by which worker: so the tracker is ready if no worker that takes
+    connections lacks a part. One that is dead or starting takes none, and costs no request; how many are ready stands
+    in the answer, for people.
+    """
     routes = Blueprint("operations", __name__)
 
     @routes.get("/livez")
@@ -23,12 +30,17 @@ def blueprint(healths: Sequence[Health]) -> Blueprint:
 
     @routes.get("/readyz")
     async def readyz() -> Response:
-        away = [health for health in healths if not health.up]
+        workers: dict[str, dict[str, int]] = {}
+        if seat is None:
+            away = [health.part for health in healths if not health.up]
+        else:
+            away, ready = seat.away()
+            workers["Workers"] = {"Ready": ready, "Of": seat.workers}
         if away:
-            names = " and ".join(health.part for health in away)
-            problem = problems.problem(503, f"Not ready: {names}.")
+            some = f" {ready} of {seat.workers} workers are." if seat else ""
+            problem = problems.problem(503, f"Not ready: {' and '.join(away)}.{some}")
             return Response(problem.body(), problem.status, problem.headers())
-        return Response(msgspec.json.encode({"Status": "ready"}), content_type="application/json")
+        return Response(msgspec.json.encode({"Status": "ready", **workers}), content_type="application/json")
 
     @routes.get("/metrics")
     async def get_metrics() -> Response:

@@ -11,15 +11,22 @@ import resource
 import structlog
 import trio
 
+from tracker.board import Seat
 from tracker.http import limits
 
 log = structlog.get_logger(__name__)
+
+PATIENCE = 0.001
+"""For how many seconds a worker that has more connections than another lets that one go first."""
+GLANCE = 0.05
+"""For how many seconds a connection may still be expected that another worker has probably taken."""
 
 
 class Room:
     """How many connections there may be, and are."""
 
-    def __init__(self, number: int) -> None:
+    def __init__(self, number: int, seat: Seat | None = None) -> None:
+        self.seat = seat
         self._number = number
         self._taken = 0
         self._waiting = trio.lowlevel.ParkingLot()
@@ -30,11 +37,16 @@ class Room:
             await self._waiting.park()
 
     def take(self) -> None:
-        self._taken += 1
+        self._count(1)
 
     def leave(self) -> None:
-        self._taken -= 1
+        self._count(-1)
         self._waiting.unpark_all()
+
+    def _count(self, change: int) -> None:
+        self._taken += change
+        if self.seat:
+            self.seat.connected(self._taken)
 
 
 class Bounded(trio.abc.Listener[trio.SocketStream]):
@@ -46,9 +58,20 @@ class Bounded(trio.abc.Listener[trio.SocketStream]):
 
     async def accept(self) -> trio.SocketStream:
         await self._room.free()
-        stream = await self._listener.accept()
+        seat = self._room.seat
+        stream = await self._listener.accept() if seat is None else await self._accept_fairly(seat)
         self._room.take()
         return stream
+
+    async def _accept_fairly(self, seat: Seat) -> trio.SocketStream:
+        """Accept from a socket that other workers accept from too. Who is first gets a connection, and that would be
+        the same one again and again: of 32 connections at once, one of two idle workers may get them all."""
+        while True:
+            await trio.lowlevel.wait_readable(self._listener.socket)
+            if seat.ahead():
+                await trio.sleep(PATIENCE)
+            with trio.move_on_after(GLANCE):
+                return await self._listener.accept()
 
     async def aclose(self) -> None:
         await self._listener.aclose()

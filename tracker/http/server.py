@@ -26,6 +26,7 @@ from hypercorn.typing import ConnectionState
 from hypercorn.utils import parse_socket_addr
 
 from tracker import metrics
+from tracker.board import Seat
 from tracker.http import limits, tls
 from tracker.http.app import BEGAN, TrackerApp
 from tracker.http.certificate import Certificate
@@ -58,13 +59,16 @@ async def serve(
     certificate: Certificate | None = None,
     max_connections: int = limits.MAX_CONNECTIONS,
     lane: bool = True,
+    seat: Seat | None = None,
     task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED,
 ) -> None:
     """Serve until `app.stopping` is set; then take no new connections, finish what is in flight, and return.
 
     Requests get limits.GRACE seconds to finish. Closes the listeners. When `max_connections` are open, or as many as
     the system lets this process have, others wait to be accepted. With a certificate connections are in TLS, and may
-    speak HTTP/2. Without the lane hypercorn serves all requests, to whom nothing but speed may tell the two apart.
+    speak HTTP/2. Without the lane hypercorn serves all requests, to whom nothing but speed may tell the two apart. One
+    of several workers accepts from the same listeners as the others, and tells them by its seat how many connections
+    it has.
     """
     config = Config()
     config.include_server_header = False
@@ -76,7 +80,7 @@ async def serve(
     context = WorkerContext(None)
     fast = Lane(app)
     connections: set[_Connection] = set()
-    room = Room(allowed(max_connections))
+    room = Room(allowed(max_connections), seat)
 
     async def handle(accepted: trio.SocketStream) -> None:
         try:
@@ -119,7 +123,11 @@ async def serve(
                 bounded = [Bounded(listener, room) for listener in listeners]
                 await accepting.start(partial(trio.serve_listeners, handle, bounded, handler_nursery=handlers))
                 task_status.started()
+                if seat:
+                    seat.serving = True
                 await app.stopping.wait()
+                if seat:
+                    seat.serving = False
                 accepting.cancel_scope.cancel()
             for listener in listeners:
                 await listener.aclose()
