@@ -55,7 +55,7 @@ async def serve(
     with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:
         async with trio.open_nursery() as program:
             program.start_soon(stop_at_signal, signals, stopping, program.cancel_scope.cancel)
-            if abandoned:
+            if abandoned is not None:
                 program.start_soon(_pass_on, abandoned, stopping)
             await _run(config, listeners, seat, stopping, task_status)
             program.cancel_scope.cancel()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 import socket
@@ -49,10 +50,8 @@ async def _hold_lifeline(abandoned: trio.Event) -> None:
 
 
 def _say(line: bytes) -> None:
-    try:
+    with contextlib.suppress(BrokenPipeError):  # the parent has gone, as the lifeline will tell
         os.write(STDOUT, line + b"\n")
-    except BrokenPipeError:  # the parent has gone, as the lifeline will tell
-        pass
 
 
 def main() -> None:
