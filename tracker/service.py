@@ -121,7 +121,7 @@ async def _run(
                 )
                 services.start_soon(_serve_http, app, served, [database_health, log_health], services.cancel_scope)
                 if seat:
-                    services.start_soon(supervise, partial(seat.run, healths), part("seat"))
+                    services.start_soon(supervise, partial(seat.run, healths), part("board"))
                 async with trio.open_nursery() as starting:
                     for one in own:
                         starting.start_soon(servers.start, supervise, one.run, part(f"own {type(one).__name__}"))
