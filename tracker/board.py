@@ -59,9 +59,8 @@ class Seat:
         self._number = number
         self._connections = 0
         self._healths: Sequence[Health] = []
+        self._serving = False
         self.workers = board.workers
-        self.serving = False
-        """Whether this worker takes connections."""
 
     async def run(
         self, healths: Sequence[Health], *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED
@@ -70,8 +69,13 @@ class Seat:
         self._healths = healths
         task_status.started()
         while True:
-            self._note()
+            self.note()
             await trio.sleep(NOTE_EVERY)
+
+    def serves(self, serving: bool) -> None:
+        """Note whether this worker takes connections."""
+        self._serving = serving
+        self.note()
 
     def connected(self, connections: int) -> None:
         """Note how many connections this worker has."""
@@ -85,7 +89,7 @@ class Seat:
 
     def away(self) -> tuple[list[str], int]:
         """The parts that are away in any worker that takes connections, and how many workers have them all."""
-        self._note()
+        self.note()
         states = self._board.states()
         away = 0
         for state in states:
@@ -93,6 +97,7 @@ class Seat:
         names = [health.part for bit, health in enumerate(self._healths) if away & 1 << bit]
         return names, states.count(_SERVING)
 
-    def _note(self) -> None:
+    def note(self) -> None:
+        """Note for the others how this worker is, without waiting for the next time that `run` does."""
         away = sum(1 << bit for bit, health in enumerate(self._healths) if not health.up)
-        self._board.note(self._number, _SERVING | away if self.serving else 0)
+        self._board.note(self._number, _SERVING | away if self._serving else 0)

@@ -137,6 +137,8 @@ async def _run(
                     services.start_soon(supervise, certificate.run, part("certificate"))
                 for health in healths:
                     await health.wait_up()
+                if seat:
+                    seat.note()
                 ready = True
                 task_status.started([url(listener, config) for listener in listeners])
             if not ready:

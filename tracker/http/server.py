@@ -124,10 +124,10 @@ async def serve(
                 await accepting.start(partial(trio.serve_listeners, handle, bounded, handler_nursery=handlers))
                 task_status.started()
                 if seat:
-                    seat.serving = True
+                    seat.serves(True)
                 await app.stopping.wait()
                 if seat:
-                    seat.serving = False
+                    seat.serves(False)
                 accepting.cancel_scope.cancel()
             for listener in listeners:
                 await listener.aclose()
