@@ -15,11 +15,15 @@ from pathlib import Path
 from urllib.parse import urlsplit, urlunsplit
 
 import asyncpg
+import hypothesis
 import pytest
 import redis
 import trio
 
 from shared.embedded import Postgres, Redis, hold
+
+hypothesis.settings.register_profile("here", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow])
+hypothesis.settings.load_profile("here")  # a slow machine is no failure; and the first example makes tables of Unicode
 
 
 @dataclass(frozen=True)

@@ -33,6 +33,7 @@ from quart_trio import QuartTrio
 
 from shared.appending import Appended
 from shared.errors import NoSuchAccount, Refused
+from tests.integration.websockets import websocket
 from tracker.accounts import Account
 from tracker.http import lane, limits, room, server
 from tracker.http.app import TrackerApp, create_app
@@ -777,14 +778,14 @@ async def test_a_websocket_says_why_it_ends(served: Server) -> None:
     register_websockets(served.app)
     with structlog.testing.capture_logs() as logged:
         for path, code in (("/crash", 1011), ("/crash-in-group", 1011), ("/return", 1000)):
-            async with websocket(served.port, path) as client:
+            async with websocket(f"ws://127.0.0.1:{served.port}{path}") as client:
                 assert await closed(client) == code
     assert [entry["event"] for entry in logged if entry["log_level"] == "error"] == ["request failed"] * 2
 
 
 async def test_a_websocket_is_told_that_the_server_stops(served: Server) -> None:
     register_websockets(served.app)
-    async with websocket(served.port, "/echo") as client:
+    async with websocket(f"ws://127.0.0.1:{served.port}/echo") as client:
         await client.send_message("hello")
         assert await client.get_message() == "hello"
         served.app.stopping.set()
@@ -801,17 +802,8 @@ async def test_a_websocket_client_that_leaves_leaves_nothing_behind(served: Serv
 
 
 async def test_a_websocket_that_crashes_closes_as_if_all_were_well_still() -> None:
-    async with stock_server() as port, websocket(port, "/crash") as client:
+    async with stock_server() as port, websocket(f"ws://127.0.0.1:{port}/crash") as client:
         assert await closed(client) == 1000
-
-
-@asynccontextmanager
-async def websocket(port: int, path: str) -> AsyncIterator[Any]:
-    """trio-websocket's client on a stream of ours: its own stays open when the server closes first."""
-    async with await trio.open_tcp_stream("127.0.0.1", port) as stream, trio.open_nursery() as nursery:
-        with trio.fail_after(5):
-            yield await trio_websocket.wrap_client_stream(nursery, stream, "t", path)
-        nursery.cancel_scope.cancel()
 
 
 async def closed(client: Any) -> int:

@@ -503,7 +503,7 @@ requests = strategies.builds(
 )
 
 
-@hypothesis.settings(max_examples=300, deadline=None)
+@hypothesis.settings(max_examples=300)
 @hypothesis.given(strategies.lists(requests, min_size=1, max_size=3), strategies.booleans())
 def test_lane_and_route_say_the_same_to_anything(sides: tuple[Side, Side], sent: list[bytes], in_parts: bool) -> None:
     trio.run(compare, sides, tuple(sent) if in_parts else (b"".join(sent),))

@@ -8,14 +8,13 @@ import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
-from urllib.parse import urlsplit
 
 import pytest
 import trio
-from trio_websocket import ConnectionClosed, ConnectionRejected, WebSocketConnection, wrap_client_stream
+from trio_websocket import ConnectionClosed, ConnectionRejected, WebSocketConnection
 
-from shared.errors import first_leaf
 from tests.integration.listeners import Program, append, event, listener
+from tests.integration.websockets import websocket
 
 
 @asynccontextmanager
@@ -48,19 +47,8 @@ class Browser:
 
 @asynccontextmanager
 async def browser(url: str, **options: Any) -> AsyncIterator[Browser]:
-    """A client on a stream of our own: trio-websocket leaves it open when the server closes first."""
-    parts = urlsplit(url)
-    stream = await trio.open_tcp_stream(parts.hostname or "", parts.port or 0)
-    resource = f"{parts.path}?{parts.query}" if parts.query else parts.path
-    try:
-        async with trio.open_nursery() as nursery:
-            connection = await wrap_client_stream(nursery, stream, parts.netloc, resource, **options)
-            yield Browser(connection)
-            nursery.cancel_scope.cancel()
-    except BaseExceptionGroup as group:
-        raise first_leaf(group) from None
-    finally:
-        await trio.aclose_forcefully(stream)
+    async with websocket(url, **options) as connection:
+        yield Browser(connection)
 
 
 async def test_what_comes_is_relayed(redis_url: str) -> None:

@@ -7,12 +7,12 @@ from contextlib import aclosing
 import httpx
 import pytest
 import trio
-import trio_websocket
 from prometheus_client.openmetrics import parser as openmetrics
 from prometheus_client.parser import text_string_to_metric_families
 
 from tests.integration.conftest import StartTracker
 from tests.integration.fragile import fragile_servers
+from tests.integration.websockets import websocket
 
 
 async def read(client: httpx.AsyncClient) -> dict[tuple[str, frozenset[tuple[str, str]]], float]:
@@ -104,12 +104,12 @@ async def test_streams_are_counted_by_transport(client: httpx.AsyncClient, chang
     async with trio.open_nursery() as nursery:
         nursery.start_soon(stream, "text/event-stream")
         nursery.start_soon(stream, "application/x-ndjson")
-        async with trio_websocket.open_websocket_url(websocket_url(client, "account=1&since=all")) as websocket:
+        async with websocket(websocket_url(client, "account=1&since=all")) as socket:
             for transport in ("websocket", "sse", "ndjson"):
                 await change.comes_to(1, "tracker_followers", transport=transport)
                 await change.comes_to(1, "tracker_stream_frames_total", transport=transport)  # ready
             await client.put("/1?data=x")
-            while '"Data"' not in await websocket.get_message():
+            while '"Data"' not in await socket.get_message():
                 pass
             for transport in ("websocket", "sse", "ndjson"):
                 await change.comes_to(2, "tracker_stream_frames_total", transport=transport)
@@ -127,8 +127,8 @@ async def test_gaps_are_counted_by_reason(start_tracker: StartTracker) -> None:
         first = (await client.put("/1?data=x")).headers["Event-Position"]
         for _ in range(4):
             await client.put("/1?data=x")
-        async with trio_websocket.open_websocket_url(websocket_url(client, f"account=1&since={first}")) as websocket:
-            while '"gap"' not in await websocket.get_message():
+        async with websocket(websocket_url(client, f"account=1&since={first}")) as socket:
+            while '"gap"' not in await socket.get_message():
                 pass
         await change.comes_to(1, "tracker_stream_gaps_total", reason="trimmed")
 

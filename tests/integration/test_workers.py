@@ -21,8 +21,10 @@ import trio_websocket
 from prometheus_client.openmetrics import parser as openmetrics
 from prometheus_client.parser import text_string_to_metric_families
 
+from tests.integration import certificates
 from tests.integration.fragile import fragile_servers
 from tests.integration.test_process import Tracker, data_dir, tracker
+from tests.integration.websockets import websocket
 from tracker.http.limits import GRACE
 
 __all__ = ["data_dir"]
@@ -301,7 +303,7 @@ async def test_a_signal_under_load_with_streams_open(
     codes: list[int] = []
 
     async def follow(url: str) -> None:
-        async with trio_websocket.open_websocket_url(f"{url.replace('http', 'ws')}/events") as socket:
+        async with websocket(f"{url.replace('http', 'ws')}/events") as socket:
             with contextlib.suppress(trio_websocket.ConnectionClosed):
                 while True:
                     await socket.get_message()
@@ -377,6 +379,20 @@ async def test_what_is_misconfigured_ends_all_with_the_message(redis_url: str) -
             assert await running.process.wait() == 1
     assert running.said.count(b"can't be used") == 1
     assert b"secret" not in running.said
+
+
+async def test_workers_within_tls(servers_of_test: Arguments, tmp_path: Path) -> None:
+    cert, key = certificates.write(tmp_path)
+    async with workers(*servers_of_test, "--cert", cert, "--key", key) as running:
+        url = await running.url()
+        assert url.startswith("https://")
+        for _ in range(4):
+            async with httpx.AsyncClient(base_url=url, verify=certificates.trusting(), timeout=20) as client:
+                assert (await client.put("/1", params={"data": "x"})).status_code == 202
+    async with tracker(*servers_of_test, "--cert", key, "--key", key, "--workers", "2") as running:
+        await running.says("tracker: There is no certificate in --cert ")
+        with trio.fail_after(15):
+            assert await running.process.wait() == 1
 
 
 async def test_the_workers_share_the_most_connections(servers_of_test: Arguments) -> None:
