@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shlex
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import click
@@ -20,11 +21,14 @@ _WIDEST = [max(len(fault.title) for fault in FAULTS), *map(len, report.COLUMNS[1
 @click.option("--seconds", type=click.FloatRange(1), default=20, show_default=True, help="Load for each fault.")
 @click.option("--only", type=click.Choice([fault.name for fault in FAULTS]), multiple=True, help="Only this fault.")
 @click.option("--short", is_flag=True, help="Short faults with little load, as the tests have them.")
+@click.option("--workers", type=click.IntRange(1), default=1, show_default=True, help="Of each tracker.")
 @click.option("--output", type=click.Path(file_okay=False, path_type=Path), help="Where to write faults.md and .json.")
-def main(seconds: float, only: tuple[str, ...], short: bool, output: Path | None) -> None:
+def main(seconds: float, only: tuple[str, ...], short: bool, workers: int, output: Path | None) -> None:
     """Break PostgreSQL, Redis, trackers, nginx, the network and followers, one at a time, under load."""
     faults = [fault for fault in FAULTS if not only or fault.name in only]
-    rows = trio.run(_run_all, faults, SHORT if short else Form(seconds, long=True))
+    rows = trio.run(
+        _run_all, faults, replace(SHORT, workers=workers) if short else Form(seconds, long=True, workers=workers)
+    )
     if output:
         report.write(rows, shlex.join(["python", "-m", "tests.faults", *sys.argv[1:]]), output)
     sys.exit(0 if all(row.verdict.clean for row in rows) else 1)

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import trio
 
 from tests.faults.followers import Follower, Listener
-from tests.faults.world import World
+from tests.faults.world import World, workers_of
 
 
 @dataclass
@@ -34,6 +34,8 @@ class Fault:
     repairs: Act
     hold: float
     short_hold: float
+    workers: int = 1
+    """How many each tracker must have, at least."""
     linked: bool = False
     """Whether there is a network between everyone and Redis, to be broken."""
     emptied: bool = False
@@ -77,6 +79,12 @@ async def _tracker_killed(stage: Stage) -> None:
 async def _tracker_stopped(stage: Stage) -> None:
     with trio.fail_after(15):
         await stage.world.trackers[0].end(signal.SIGTERM)
+
+
+async def _worker_killed(stage: Stage) -> None:
+    tracker = stage.world.trackers[0].process
+    assert tracker is not None
+    workers_of(tracker)[0].kill()
 
 
 async def _tracker_started(stage: Stage) -> None:
@@ -159,6 +167,7 @@ FAULTS = (
     ),
     Fault("tracker-killed", "one tracker: kill -9, restart", _tracker_killed, _tracker_started, 5, 1),
     Fault("tracker-stopped", "one tracker: SIGTERM, restart", _tracker_stopped, _tracker_started, 5, 1),
+    Fault("worker-killed", "one worker of a tracker: kill -9", _worker_killed, _nothing, 5, 1, workers=2),
     Fault("nginx-restarted", "nginx: stop as by Docker, restart", _nginx_stopped, _nginx_started, 2, 0.5),
     Fault(
         "network-cut",

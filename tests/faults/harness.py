@@ -25,10 +25,11 @@ ALL = frozenset([*ACCOUNTS, COLD_ACCOUNT])
 
 @dataclass(frozen=True)
 class Form:
-    """How long it takes: `seconds` of load, `long` or short faults."""
+    """How long it takes: `seconds` of load, `long` or short faults; and how many workers each tracker has."""
 
     seconds: float
     long: bool
+    workers: int = 1
 
 
 SHORT = Form(4, long=False)
@@ -50,7 +51,8 @@ class Row:
 
 async def run(fault: Fault, form: Form) -> Row:
     """One fault, in a world of its own."""
-    async with open_world(linked=fault.linked) as world, _followed(world) as stage:
+    workers = max(form.workers, fault.workers)
+    async with open_world(linked=fault.linked, workers=workers) as world, _followed(world) as stage:
         records = [follower.record for follower in (*stage.followers, stage.listener)]
         writers = Writers(world.url)
         complaints: list[str] = []

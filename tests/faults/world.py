@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 import httpx
+import psutil
 import trio
 
 from shared.embedded import Postgres, Redis
@@ -80,14 +81,23 @@ class Program:
 
 
 async def _kill(process: trio.Process) -> None:
+    workers = workers_of(process)
     process.kill()
+    for worker in workers:
+        worker.kill()
+
+
+def workers_of(process: trio.Process) -> list[psutil.Process]:
+    """Those of a running tracker that has several."""
+    return [each for each in psutil.Process(process.pid).children() if "tracker.worker" in each.cmdline()]
 
 
 class World:
     """Everything, once `start()` has returned, and the handles to break it with."""
 
-    def __init__(self, nursery: trio.Nursery, directory: Path, log: BinaryIO, *, linked: bool) -> None:
-        """`linked`: whether everyone's way to Redis is a Link, each their own; else it is the Unix socket.
+    def __init__(self, nursery: trio.Nursery, directory: Path, log: BinaryIO, *, linked: bool, workers: int) -> None:
+        """`linked`: whether everyone's way to Redis is a Link, each their own; else it is the Unix socket. `workers`:
+        of each tracker.
 
         `log` gets what nginx says.
         """
@@ -100,6 +110,7 @@ class World:
         self.links: dict[str, Link] = {}
         self.trackers: list[Program] = []
         self._linked = linked
+        self._workers = workers
         self._nginx: trio.Process | None = None
 
     @property
@@ -119,6 +130,7 @@ class World:
                 "--redis": await self.way_to_redis(address),
                 "--host": address,
                 "--keep-events": str(KEEP_EVENTS),
+                "--workers": str(self._workers),
             }
             command = ["tracker", *(part for option in options.items() for part in option)]
             self.trackers.append(Program(self.nursery, command, self.directory / f"tracker-{address}.log"))
@@ -167,11 +179,11 @@ class World:
 
 
 @asynccontextmanager
-async def open_world(*, linked: bool = False) -> AsyncIterator[World]:
+async def open_world(*, linked: bool = False, workers: int = 1) -> AsyncIterator[World]:
     """A running world; nothing is left of it after."""
     with tempfile.TemporaryDirectory(prefix="tt-", dir="/tmp") as name, (Path(name) / "nginx.log").open("ab") as log:
         async with trio.open_nursery() as nursery:
-            world = World(nursery, Path(name), log, linked=linked)
+            world = World(nursery, Path(name), log, linked=linked, workers=workers)
             try:
                 await world.start()
                 yield world

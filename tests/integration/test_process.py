@@ -42,7 +42,7 @@ class Tracker:
         return found
 
     async def url(self) -> str:
-        return (await self.says(r"Tracking on (http://\S+)")).group(1)
+        return (await self.says(r"Tracking on (https?://\S+)")).group(1)
 
 
 @asynccontextmanager
