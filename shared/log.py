@@ -65,6 +65,8 @@ T = TypeVar("T")
 Ts = TypeVarTuple("Ts")
 
 PART = "log"
+WAYS = 2
+"""How many batches may be under way at once, each on a connection of its own."""
 GO_CHANNEL = "events"
 """The channel of the Go system, which carries all accounts' events in its own format."""
 READ_BYTES = 1 << 20
@@ -117,15 +119,18 @@ class EventLog:
         self.damaged = 0
         self._url = url
         self._appends = appends
-        self._appender = Appender(
-            url,
-            PART,
-            host,
-            keep=keep,
-            expire=expire,
-            keep_index=keep_index,
-            go_channel=GO_CHANNEL if go_channel else "",
-        )
+        self._appenders = [
+            Appender(
+                url,
+                PART,
+                host,
+                keep=keep,
+                expire=expire,
+                keep_index=keep_index,
+                go_channel=GO_CHANNEL if go_channel else "",
+            )
+            for _ in range(WAYS)
+        ]
         self._on_damage = on_damage
         self._seen = START  # the furthest Position: a log that has not come so far has lost its end
         self._bridge: Bridge | None = None
@@ -133,15 +138,16 @@ class EventLog:
         self._reported: dict[str, None] = {}
 
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
-        """Service: hold the connections to Redis, one of ours for appending and redis-py's for all else; ready when
-        Redis answers on both.
+        """Service: hold the connections to Redis, WAYS of ours for appending and redis-py's for all else; ready when
+        Redis answers on all.
 
-        Raises Unavailable when Redis is away or does not answer a ping within 3 s, on one or the other.
+        Raises Unavailable when Redis is away or does not answer a ping within 3 s, on any of them.
         """
         async with trio.open_nursery() as nursery:
             await nursery.start(self._run_client)
             if self._appends:
-                await nursery.start(self._appender.run)
+                for appender in self._appenders:
+                    await nursery.start(appender.run)
             task_status.started()
 
     async def _run_client(self, *, task_status: trio.TaskStatus[None]) -> None:
@@ -159,15 +165,16 @@ class EventLog:
                 with trio.move_on_after(1, shield=True), contextlib.suppress(Unavailable):
                     await _call(bridge, self._redis.connection_pool.disconnect)
 
-    async def append(self, batch: Sequence[Draft], number: int) -> list[Appended | Unavailable]:
+    async def append(self, batch: Sequence[Draft], number: int, way: int = 0) -> list[Appended | Unavailable]:
         """Commit a batch: number, store and publish its events. Returns where each one stands, in order, or why it is
         certainly not there.
 
-        `number` ascends from batch to batch; a batch that is sent again under its number is appended once.
+        Each of the WAYS takes a batch at a time, and `number` ascends from batch to batch on each; a batch that is sent
+        again under its number, on the same way, is appended once.
 
         Raises Unavailable if certainly nothing was appended by this call, and OutcomeUnknown if no answer came.
         """
-        answer = await self._appender.append(batch, number, self._seen)
+        answer = await self._appenders[way].append(batch, number, self._seen)
         if answer.repaired != 0:
             self._damage(
                 f"{answer.repaired!r} times a foreign entry or key stood in the way of batch {number}, and was removed"

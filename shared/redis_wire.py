@@ -17,6 +17,7 @@ from redis.asyncio.connection import SSLConnection, UnixDomainSocketConnection
 
 from shared.errors import OutcomeUnknown, Unavailable
 from shared.redis_client import ANSWER_WITHIN, RedisRefused, connection_pool
+from shared.wire import Wire
 
 _PING_EVERY = 1.0
 _READ_BYTES = 1 << 16
@@ -37,7 +38,7 @@ class RedisWire:
 
     def __init__(self, stream: Stream, part: str) -> None:
         """`part` names the connection in errors."""
-        self._stream = stream
+        self._wire = Wire(stream) if isinstance(stream, trio.SocketStream) else _Secured(stream)
         self._part = part
         self._reader = hiredis.Reader(notEnoughData=_NOT_YET)
         self._turn = trio.Lock()
@@ -54,16 +55,21 @@ class RedisWire:
         sent = answered = False
         try:
             with trio.move_on_after(ANSWER_WITHIN):
-                async with self._turn:
+                await self._take_turn()
+                try:
                     self._must_stand()
                     sent = True
-                    await self._stream.send_all(_pack(command))
+                    await self._wire.send(_pack(command))
                     answer = await self._receive()
                     answered = True
+                finally:
+                    self._turn.release()
                 if isinstance(answer, hiredis.ReplyError):
                     raise RedisRefused(self._part, str(answer))
                 return answer
-        except (trio.BrokenResourceError, trio.ClosedResourceError) as error:
+        except EOFError:
+            self.give_up("it closed the connection")
+        except (OSError, trio.BrokenResourceError, trio.ClosedResourceError) as error:
             self.give_up(_what_broke(error))
         except hiredis.ProtocolError as error:
             self.give_up(f"its answer is none of a Redis: {error}")
@@ -96,6 +102,12 @@ class RedisWire:
             if trio.current_time() >= self._answered_at + _PING_EVERY and await self.ask("PING") != b"PONG":
                 self.give_up("its answers do not fit what was asked")
 
+    async def _take_turn(self) -> None:
+        try:
+            self._turn.acquire_nowait()  # without the checkpoint: the answer will be one
+        except trio.WouldBlock:
+            await self._turn.acquire()
+
     def _must_stand(self) -> None:
         if self._reason:
             raise Unavailable(self._part, self._reason)
@@ -103,17 +115,30 @@ class RedisWire:
     async def _receive(self) -> Any:
         size = 0
         while (answer := self._reader.gets()) is _NOT_YET:
-            data = await self._stream.receive_some(_READ_BYTES)
+            data = await self._wire.receive()
             size += len(data)
-            if not data:
-                raise trio.BrokenResourceError("it closed the connection")
             if size > _LARGEST_ANSWER:
                 raise hiredis.ProtocolError("it has no end")
-            self._reader.feed(bytes(data))
+            self._reader.feed(data)
         if self._reader.has_data():
             raise hiredis.ProtocolError("there is more of it than was asked")
         self._answered_at = trio.current_time()
         return answer
+
+
+class _Secured:
+    """TLS, used as a Wire is."""
+
+    def __init__(self, stream: trio.SSLStream[trio.SocketStream]) -> None:
+        self._stream = stream
+
+    async def receive(self) -> bytes:
+        if data := await self._stream.receive_some(_READ_BYTES):
+            return bytes(data)
+        raise EOFError
+
+    async def send(self, data: bytes) -> None:
+        await self._stream.send_all(data)
 
 
 @asynccontextmanager
@@ -128,14 +153,15 @@ async def open_wire(url: str, part: str) -> AsyncIterator[RedisWire]:
         stream = await _connect(target, part)
     if patience.cancelled_caught:
         raise Unavailable(part, "no answer in time")
+    wire = RedisWire(stream, part)
     try:
-        wire = RedisWire(stream, part)
         if target.username or target.password:
             await wire.ask("AUTH", *filter(None, [target.username]), target.password or "")
         if target.db:
             await wire.ask("SELECT", target.db)
         yield wire
     finally:
+        wire.give_up("closed")
         await trio.aclose_forcefully(stream)
 
 

@@ -1,8 +1,10 @@
-"""The publisher: from accepted events to the log, in batches, one at a time, in the order of acceptance.
+"""The publisher: from accepted events to the log, in batches, in the order of acceptance.
 
-Who waits is bounded. While one batch is on its way the next one gathers, so batches grow with the load and a lone event
-leaves at once. A batch that gets no answer is sent again, under its number, as long as anyone waits for it: the log
-recognises it.
+Who waits is bounded. While batches are on their ways the next one gathers, so batches grow with the load and a lone
+event leaves at once. There are two ways, so that Redis has one batch to work on while we write the answers of the other
+and read what comes next. Events that are under way at the same time have no order among them, but those of one sender
+do: they never go both ways at once. A batch that gets no answer is sent again, under its number, as long as anyone
+waits for it: the log recognises it.
 
 Senders wait in two lines, those of one event and those of many. Each is served in its order, and a batch takes from
 both, so neither kind keeps the other waiting.
@@ -18,7 +20,7 @@ import trio
 from shared.appending import Appended
 from shared.errors import OutcomeUnknown, Unavailable
 from shared.events import Draft
-from shared.log import PART, EventLog
+from shared.log import PART, WAYS, EventLog
 from tracker import metrics
 
 PATIENCE = 4.5
@@ -44,6 +46,11 @@ class _Sender:
         self.outcomes: list[Appended | Unavailable] = []  # of the first ones
         self.since = trio.current_time()
         self._task: trio.lowlevel.Task | None = trio.lowlevel.current_task()
+
+    @property
+    def under_way(self) -> bool:
+        """Whether some of its events are in a batch that is not settled."""
+        return len(self.outcomes) < self.taken
 
     @property
     def left(self) -> bool:
@@ -73,9 +80,12 @@ class _Batch:
         self._bytes = 0
 
     def take(self, line: deque[_Sender], events: int) -> None:
-        """Take from the senders in front until there are so many events, or too many bytes for another one."""
+        """Take from the senders in front until there are so many events, or too many bytes for another one, or it is
+        the turn of a sender of whom another batch has some."""
         while line and len(self.drafts) < events and self._bytes < _BATCH_BYTES:
             sender = line[0]
+            if sender.under_way and not sender.left:
+                break
             before = len(self.drafts)
             if not sender.left:
                 for draft in sender.drafts[sender.taken : sender.taken + events - before]:
@@ -104,18 +114,28 @@ class _Batch:
         return all(sender.left for sender, _ in self.parts)
 
 
+class _Way:
+    """A connection to the log, which takes a batch at a time."""
+
+    def __init__(self, number: int) -> None:
+        self.number = number
+        self.batches = 0
+        self.batch = _Batch()
+        self.more = trio.Event()
+
+
 class Publisher:
     """Commits events to the log, for any task of this process while the service `run` is up."""
 
-    def __init__(self, event_log: EventLog, queue_size: int) -> None:
+    def __init__(self, event_log: EventLog, queue_size: int, ways: int = WAYS) -> None:
         """`queue_size` is how many senders of single events may wait."""
         self._log = event_log
         self._queue_size = queue_size
         self._singles: deque[_Sender] = deque()
         self._lots: deque[_Sender] = deque()
-        self._under_way = _Batch()
-        self._batches = 0
-        self._more = trio.Event()
+        self._ways = [_Way(number) for number in range(ways)]
+        self._idle: list[_Way] = []
+        self._called = False  # an idle way, that has not come yet
 
     @property
     def waiting(self) -> int:
@@ -149,19 +169,33 @@ class Publisher:
         """Service: commit what is waiting, batch by batch."""
         async with trio.open_nursery() as nursery:
             nursery.start_soon(self._refuse_the_late)
+            self._idle, self._called = [], False
+            for way in self._ways:
+                nursery.start_soon(self._commit_by, way)
             task_status.started()
-            while True:
-                self._under_way = batch = self._gather()
-                if batch.drafts:
-                    await self._append(batch)
-                else:
-                    self._more = trio.Event()
-                    await self._more.wait()
+
+    async def _commit_by(self, way: _Way) -> None:
+        while True:
+            way.batch = self._gather()
+            if way.batch.drafts:
+                self._call()  # for what is left
+                await self._append(way)
+            else:
+                way.more = trio.Event()
+                self._idle.append(way)
+                await way.more.wait()
+                self._called = False
+
+    def _call(self) -> None:
+        """See to it that someone comes for what is waiting. One is enough: mostly it takes all."""
+        if self._idle and not self._called and (self._singles or self._lots):
+            self._called = True
+            self._idle.pop().more.set()
 
     async def _wait(self, drafts: Sequence[Draft], line: deque[_Sender]) -> list[Outcome]:
         sender = _Sender(drafts)
         line.append(sender)
-        self._more.set()
+        self._call()
         await sender.wait()
         outcomes: list[Outcome] = [*sender.outcomes]
         if len(outcomes) < len(drafts):
@@ -175,14 +209,14 @@ class Publisher:
         batch.take(self._lots, _BATCH_EVENTS)
         return batch
 
-    async def _append(self, batch: _Batch) -> None:
-        self._batches += 1
-        unknown = False
+    async def _append(self, way: _Way) -> None:
+        way.batches += 1
+        batch, unknown = way.batch, False
         metrics.BATCHES.observe(len(batch.drafts))
         while True:
             try:
                 with metrics.APPEND.time():
-                    outcomes = await self._log.append(batch.drafts, self._batches)
+                    outcomes = await self._log.append(batch.drafts, way.batches, way.number)
                 metrics.ACCEPTED.inc(sum(isinstance(outcome, Appended) for outcome in outcomes))
                 return batch.settle(outcomes)
             except OutcomeUnknown:
@@ -201,6 +235,7 @@ class Publisher:
             for line in (self._singles, self._lots):
                 while line and (line[0].left or line[0].since <= too_early):
                     line.popleft().wake()
-            for sender, _ in self._under_way.parts:
-                if sender.since <= too_early:
-                    sender.wake()
+            for way in self._ways:
+                for sender, _ in way.batch.parts:
+                    if sender.since <= too_early:
+                        sender.wake()

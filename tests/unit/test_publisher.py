@@ -24,7 +24,7 @@ class Log:
         self.may_answer = trio.Event()
         self.failure: Exception | None = None
 
-    async def append(self, batch: Sequence[Draft], number: int) -> list[Appended | Unavailable]:
+    async def append(self, batch: Sequence[Draft], number: int, way: int = 0) -> list[Appended | Unavailable]:
         self.batches.append([draft.head for draft in batch])
         self.numbers.append(number)
         with trio.move_on_after(3) as patience:
@@ -67,7 +67,7 @@ def log() -> Log:
 
 @pytest.fixture
 async def publisher(log: Log, nursery: trio.Nursery) -> Publisher:
-    publisher = Publisher(log, queue_size=3)  # type: ignore[arg-type]
+    publisher = Publisher(log, queue_size=3, ways=1)  # type: ignore[arg-type]
     await nursery.start(publisher.run)
     return publisher
 
@@ -175,7 +175,7 @@ async def test_a_cancelled_sender_takes_back_what_is_still_waiting(
 async def test_batches_are_bounded(log: Log, nursery: trio.Nursery, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "_BATCH_EVENTS", 2)
     monkeypatch.setattr(module, "_BATCH_BYTES", 10)
-    publisher = Publisher(log, queue_size=10)  # type: ignore[arg-type]
+    publisher = Publisher(log, queue_size=10, ways=1)  # type: ignore[arg-type]
     senders = Senders(publisher, nursery)
     await senders.send("a", "b", "c", "0123456789", "d")
     log.may_answer.set()
