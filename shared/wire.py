@@ -1,7 +1,7 @@
 """A socket without task, lock or failed attempt for what is there and fits: for where trio's streams cost too much.
 
-Their `send_all` and `receive_some` have a checkpoint, which is a round of the scheduler, even if nothing has to wait, and
-try to read before they wait for something to read. That is 15 to 20 µs each (trio 0.35.0, 2 cores).
+They have a checkpoint in each call, which is a round of the scheduler, also where nothing has to wait; and they try to
+read before they wait for something to read.
 """
 
 from __future__ import annotations

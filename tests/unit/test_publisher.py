@@ -311,3 +311,103 @@ async def test_a_cancelled_sender_of_many_takes_back_what_is_still_waiting(
     log.may_answer.set()
     await lots.send("d")
     assert log.batches == [[b"a", b"b"], [b"d"]]
+
+
+class Ways:
+    """Stands in for a log with two ways, each of whose calls is answered when the test says so."""
+
+    def __init__(self) -> None:
+        self.calls: list[tuple[int, int, bytes]] = []
+        self.under_way: dict[int, trio.Event] = {}
+        self.silent: set[int] = set()
+
+    async def append(self, batch: Sequence[Draft], number: int, way: int) -> list[Appended | Unavailable]:
+        assert way not in self.under_way
+        self.calls.append((way, number, b"".join(draft.head for draft in batch)))
+        self.under_way[way] = trio.Event()
+        try:
+            await self.under_way[way].wait()
+        finally:
+            del self.under_way[way]
+        if way in self.silent:
+            raise OutcomeUnknown("log", "connection lost")
+        return [Appended(draft.head.decode(), 1) for draft in batch]
+
+    async def answer(self, way: int) -> None:
+        self.under_way[way].set()
+        await wait_all_tasks_blocked()
+
+
+@pytest.fixture
+async def two(nursery: trio.Nursery, monkeypatch: pytest.MonkeyPatch) -> tuple[Ways, Senders, Lots]:
+    monkeypatch.setattr(module, "_BATCH_EVENTS", 4)
+    log = Ways()
+    publisher = Publisher(log, queue_size=10, ways=2)  # type: ignore[arg-type]
+    await nursery.start(publisher.run)
+    await wait_all_tasks_blocked()
+    return log, Senders(publisher, nursery), Lots(publisher, nursery)
+
+
+async def test_two_batches_are_under_way_and_the_next_one_gathers(two: tuple[Ways, Senders, Lots]) -> None:
+    log, senders, _ = two
+    await senders.send("a", "b", "c", "d")
+    by_way = {heads: way for way, _, heads in log.calls}
+    assert set(by_way) == {b"a", b"b"}
+    assert set(by_way.values()) == {0, 1}
+    await log.answer(by_way[b"b"])
+    assert senders.got == {"b": "b"}
+    assert log.calls[2:] == [(by_way[b"b"], 2, b"cd")]
+    await log.answer(by_way[b"b"])
+    await log.answer(by_way[b"a"])
+    assert senders.got == {name: name for name in "abcd"}
+
+
+async def test_who_comes_together_goes_together(two: tuple[Ways, Senders, Lots], nursery: trio.Nursery) -> None:
+    log, senders, _ = two
+    for name in "abcdef":
+        nursery.start_soon(senders.send, name)
+    await wait_all_tasks_blocked()
+    assert [len(heads) for _, _, heads in log.calls] == [4, 2]
+
+
+async def test_a_lot_goes_one_way_in_its_order_while_others_go_the_other(two: tuple[Ways, Senders, Lots]) -> None:
+    log, senders, lots = two
+    await lots.send("abcdefghij")
+    [(way, _, heads)] = log.calls
+    assert heads == b"abcd"
+    await senders.send("x")
+    assert log.calls[1:] == [(1 - way, 1, b"x")]
+    await log.answer(1 - way)
+    assert len(log.calls) == 2  # what is left of the lot waits for its begin
+    await log.answer(way)
+    [(next_way, _, heads)] = log.calls[2:]
+    assert heads == b"efgh"
+    await log.answer(next_way)
+    await log.answer(log.calls[3][0])
+    assert lots.got == {"abcdefghij": list("abcdefghij")}
+
+
+async def test_a_way_without_answers_repeats_its_batch_and_the_other_goes_on(
+    two: tuple[Ways, Senders, Lots], autojump_clock: MockClock
+) -> None:
+    log, senders, _ = two
+    await senders.send("a")
+    [(lost, _, _)] = log.calls
+    log.silent.add(lost)
+    await log.answer(lost)
+    for name in "bcd":
+        await senders.send(name)
+        await log.answer(1 - lost)
+    assert senders.got == {name: name for name in "bcd"}
+    log.silent.clear()
+    await trio.sleep(module._RETRY_EVERY)
+    await wait_all_tasks_blocked()
+    await log.answer(lost)
+    assert senders.got["a"] == "a"
+    assert log.calls == [
+        (lost, 1, b"a"),
+        (1 - lost, 1, b"b"),
+        (1 - lost, 2, b"c"),
+        (1 - lost, 3, b"d"),
+        (lost, 1, b"a"),
+    ]
