@@ -119,7 +119,10 @@ async def _run(
                     max_connections=config.max_connections,
                     seat=seat,
                 )
-                services.start_soon(_serve_http, app, served, [database_health, log_health], services.cancel_scope)
+                serving = trio.Event()
+                services.start_soon(
+                    _serve_http, app, served, [database_health, log_health], serving, services.cancel_scope
+                )
                 if seat:
                     services.start_soon(supervise, partial(seat.run, healths), part("board"))
                 async with trio.open_nursery() as starting:
@@ -137,6 +140,7 @@ async def _run(
                     services.start_soon(supervise, certificate.run, part("certificate"))
                 for health in healths:
                     await health.wait_up()
+                await serving.wait()
                 if seat:
                     seat.note()
                 ready = True
@@ -147,7 +151,11 @@ async def _run(
 
 
 async def _serve_http(
-    app: TrackerApp, serve: Callable[[], Awaitable[None]], healths: list[Health], rest: trio.CancelScope
+    app: TrackerApp,
+    serve: Callable[..., Awaitable[None]],
+    healths: list[Health],
+    serving: trio.Event,
+    rest: trio.CancelScope,
 ) -> None:
     # Clients who come before the parts are up wait for them a little, rather than being refused.
     async with trio.open_nursery() as waiting:
@@ -156,7 +164,9 @@ async def _serve_http(
         for health in healths:
             await health.wait_up()
         waiting.cancel_scope.cancel()
-    await serve()
+    async with trio.open_nursery() as http:
+        await http.start(serve)
+        serving.set()
     rest.cancel()
 
 

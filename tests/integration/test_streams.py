@@ -23,7 +23,8 @@ from shared.frames import Gap, Lagging
 from shared.position import START, Position
 from tests.integration import test_http_server
 from tests.integration.stand_ins import EPOCH, Accounts, Feed, History, event
-from tests.integration.test_http_server import UPGRADE, Server, Services, hard_close, websocket
+from tests.integration.test_http_server import UPGRADE, Server, Services, hard_close
+from tests.integration.websockets import websocket
 from tracker.http import app as app_module
 from tracker.http import conversation, endings, limits, server, sessions
 from tracker.http.app import create_app
@@ -53,7 +54,7 @@ class Tracker(Server):
 
     @asynccontextmanager
     async def websocket(self, query: str) -> AsyncIterator[Socket]:
-        async with websocket(self.port, f"/events?{query}") as client:
+        async with websocket(f"ws://127.0.0.1:{self.port}/events?{query}") as client:
             yield Socket(client)
 
 

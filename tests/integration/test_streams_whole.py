@@ -14,9 +14,9 @@ import redis
 import trio
 
 from tests.integration.conftest import StartTracker
-from tests.integration.test_http_server import websocket
 from tests.integration.test_process import tracker
 from tests.integration.test_streams import KINDS, Socket, Stream
+from tests.integration.websockets import websocket
 
 
 @contextlib.asynccontextmanager
@@ -39,7 +39,7 @@ async def test_every_way_shows_the_same_events_from_every_tracker(start_tracker:
         for client, query in ((first, "account=1&account=2"), (second, "account=all")):
             port = urlsplit(str(client.base_url)).port
             assert port
-            streams.append(Socket(await stack.enter_async_context(websocket(port, f"/events?{query}"))))
+            streams.append(Socket(await stack.enter_async_context(websocket(f"ws://127.0.0.1:{port}/events?{query}"))))
         for each in streams:
             assert (await each.frames(1))[0]["Frame"] == "ready"
         positions = []
@@ -87,7 +87,7 @@ async def test_a_process_with_many_streams_stops_soon(database_url: str, redis_u
 
     async def follow(port: int, number: int, *, task_status: trio.TaskStatus[None]) -> None:
         if number % 2:
-            async with websocket(port, "/events?account=all") as client:
+            async with websocket(f"ws://127.0.0.1:{port}/events?account=all") as client:
                 await Socket(client).frames(1)
                 task_status.started()
                 with trio.fail_after(30):
