@@ -431,12 +431,12 @@ async def test_refusals_in_a_row_leave_others_their_turns(served: Server) -> Non
     async def take_turns() -> None:
         nonlocal turns
         while True:
-            await trio.lowlevel.checkpoint()
             turns += 1
+            await trio.lowlevel.checkpoint()
 
     async with served.wire() as wire, trio.open_nursery() as nursery:
-        await wire.send(b"PUT /0 HTTP/1.1\r\nHost: t\r\n\r\n" * 500)
         nursery.start_soon(take_turns)
+        await wire.send(b"PUT /0 HTTP/1.1\r\nHost: t\r\n\r\n" * 500)
         for _ in range(500):
             assert (await wire.answer()).status == 400
         nursery.cancel_scope.cancel()
