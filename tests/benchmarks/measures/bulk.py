@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import httpx
-
 from tests.benchmarks import load
 from tests.benchmarks.samples import Form, Samples
-from tests.benchmarks.servers import NotThere, Stage
+from tests.benchmarks.servers import Stage
 
 CONNECTIONS = 4
 PUT_CONNECTIONS = 32
@@ -16,9 +14,6 @@ async def bulk(stage: Stage, form: Form, samples: Samples) -> None:
     """Events a second in both forms of POST /events, beside plain's PUTs, which has nothing else."""
     accounts = form.accounts
     async with stage.tracker(accounts=accounts) as tracker, stage.plain(accounts=accounts) as plain:
-        async with httpx.AsyncClient() as client:
-            if (await client.post(f"{tracker.url}/events", json=[])).status_code in (404, 405):
-                raise NotThere("there is no POST /events.")
         await load.warm_up(stage, tracker, plain, seconds=form.warm_up, accounts=accounts)
         for case in form.turns(("NDJSON", "JSON", "PUT")):
             if case == "PUT":
