@@ -17,7 +17,7 @@ from shared.errors import first_leaf
 from tests.benchmarks import report
 from tests.benchmarks.measures import MEASURES
 from tests.benchmarks.samples import QUICK, Form, Samples
-from tests.benchmarks.servers import NotThere, open_stage
+from tests.benchmarks.servers import open_stage
 from tests.benchmarks.targets import reached_all
 
 OUTPUT = report.ROOT / "build" / "benchmarks"
@@ -65,8 +65,6 @@ async def _measure(names: tuple[str, ...], form: Form, samples: Samples) -> bool
             await stage.clear()
             try:
                 await MEASURES[name](stage, form, samples)
-            except NotThere as error:
-                samples.note(name, f"Not measured: {error}")
             except Exception as error:
                 failed = True
                 traceback.print_exception(error)

@@ -30,10 +30,6 @@ SETTLED_AFTER = 0.05
 _SERVING = re.compile(r" on (http://\S+)")
 
 
-class NotThere(Exception):
-    """This tracker has not what is to be measured. The text says what."""
-
-
 @dataclass
 class Server:
     """A server under test, while it runs. `seconds`: from its start until it said that it is ready."""

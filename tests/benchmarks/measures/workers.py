@@ -2,20 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import fields
-
 from tests.benchmarks import load
 from tests.benchmarks.samples import Form, Samples
-from tests.benchmarks.servers import NotThere, Stage
-from tracker.config import Config
+from tests.benchmarks.servers import Stage
 
 CONNECTIONS = (32, 128)
 
 
 async def workers(stage: Stage, form: Form, samples: Samples) -> None:
     """Single PUTs. The load generator, Redis and PostgreSQL are on the same cores."""
-    if "workers" not in {field.name for field in fields(Config)}:
-        raise NotThere("there is no --workers.")
     accounts = form.accounts
     async with (
         stage.tracker("--workers", "1", accounts=accounts, name="one worker") as one,
