@@ -39,6 +39,7 @@ from tracker.http.paced_body import PacedBody, PacingConnection
 from tracker.http.sessions import Feed, Places
 from tracker.http.stream_resource import History
 from tracker.rates import Rates
+from tracker.tallies import Tallies
 from tracker.tracking import Tracking
 
 log = structlog.get_logger(__name__)
@@ -54,6 +55,7 @@ def create_app(
     tracking: Tracking,
     accounts: Accounts,
     rates: Rates,
+    tallies: Tallies,
     healths: Sequence[Health],
     feed: Feed,
     event_log: History,
@@ -74,7 +76,7 @@ def create_app(
     app.config["MAX_CONTENT_LENGTH"] = 4 * max_data
     app.url_map.merge_slashes = False  # its redirect would be the one answer of ours in HTML
     app.before_request(_options_of_the_server)
-    app.register_blueprint(rate_resource.blueprint(rates))
+    app.register_blueprint(rate_resource.blueprint(rates, tallies))
     app.register_blueprint(accounts_resource.blueprint(accounts))
     app.register_blueprint(stream_resource.blueprint(feed, event_log, accounts, Origins(allow_origin), app.places))
     app.put_event = event_resource.put_event(tracking, max_data)

@@ -1,4 +1,4 @@
-"""`GET /`: the event rate."""
+"""`GET /`: the event rate. `GET /rates`: how it was over the last minutes, and whose events they are."""
 
 from __future__ import annotations
 
@@ -6,15 +6,22 @@ import msgspec
 from quart import Blueprint, Response
 
 from tracker.rates import Rates
+from tracker.tallies import Tallies
 
 
-def blueprint(rates: Rates) -> Blueprint:
-    """The resource, over a running `Rates`."""
+def blueprint(rates: Rates, tallies: Tallies) -> Blueprint:
+    """The resource, over a running `Rates` and `Tallies`."""
     routes = Blueprint("rate", __name__)
 
     @routes.get("/")
     async def rate() -> Response:
         body = msgspec.json.encode({"Rate": await rates.per_second()})
         return Response(body, content_type="application/json")
+
+    @routes.get("/rates")
+    async def get_rates() -> Response:
+        recent = msgspec.to_builtins(await tallies.recent())
+        body = msgspec.json.encode({"Rate": await rates.per_second(), **recent})
+        return Response(body, headers={"Cache-Control": "no-store"}, content_type="application/json")
 
     return routes
