@@ -50,7 +50,7 @@ _PAGE = """
 _PAGE_NAMED = """
     with named as materialized (
         select id, name, coalesce(isActive, true) as active from account
-        where lower(name) ~>=~ lower($4) and lower(name) ~<~ lower($4) || $5
+        where lower(name) ~>=~ lower($4) and lower(name) ~<~ (lower($4) || $5)
     )
     select * from named where id > $1 and ($2::boolean is null or active = $2) order by id limit $3
 """

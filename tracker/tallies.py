@@ -163,7 +163,7 @@ class Tallies:
         hosts = [_sum(second.hosts for second in seconds) for seconds in (minute, five)]
         accounts = [_sum(second.accounts for second in seconds) for seconds in (minute, five)]
         busiest = nlargest(
-            SHOWN, accounts[1], key=lambda account: (-accounts[0][account], -accounts[1][account], account)
+            SHOWN, accounts[1], key=lambda account: (accounts[0][account], accounts[1][account], -account)
         )
         return Recent(
             minute=_rate(hosts[0].total(), MINUTE),

@@ -27,6 +27,7 @@ from tracker.http import (
     event_resource,
     limits,
     operations,
+    page_resource,
     problems,
     rate_resource,
     stream_resource,
@@ -83,6 +84,7 @@ def create_app(
     app.register_blueprint(event_resource.blueprint(app.put_event))
     app.register_blueprint(bulk_resource.blueprint(tracking, max_data))
     app.register_blueprint(operations.blueprint(healths, seat))
+    app.register_blueprint(page_resource.blueprint())
     app.after_request(_no_type_without_body)
     app.after_request(_counted)
     app.after_websocket(_counted_websocket)

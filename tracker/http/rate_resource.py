@@ -1,10 +1,11 @@
-"""`GET /`: the event rate. `GET /rates`: how it was over the last minutes, and whose events they are."""
+"""`GET /`: the event rate, for browsers the page. `GET /rates`: how it was over the last minutes, and whose events they are."""
 
 from __future__ import annotations
 
 import msgspec
-from quart import Blueprint, Response
+from quart import Blueprint, Response, request
 
+from tracker.http import page_resource
 from tracker.rates import Rates
 from tracker.tallies import Tallies
 
@@ -15,8 +16,13 @@ def blueprint(rates: Rates, tallies: Tallies) -> Blueprint:
 
     @routes.get("/")
     async def rate() -> Response:
-        body = msgspec.json.encode({"Rate": await rates.per_second()})
-        return Response(body, content_type="application/json")
+        if page_resource.wanted(request.headers.get("Accept", "")):
+            response = page_resource.page()
+        else:
+            body = msgspec.json.encode({"Rate": await rates.per_second()})
+            response = Response(body, content_type="application/json")
+        response.vary.add("Accept")
+        return response
 
     @routes.get("/rates")
     async def get_rates() -> Response:
