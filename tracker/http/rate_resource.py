@@ -1,4 +1,4 @@
-"""`GET /`: the event rate, for browsers the page. `GET /rates`: how it was over the last minutes, and whose events they are."""
+"""`GET /`: the event rate, in browsers the page. `GET /rates`: how it was over the last minutes, and whose events."""
 
 from __future__ import annotations
 
