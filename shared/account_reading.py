@@ -78,6 +78,40 @@ class AccountReading(Reading):
             behind = sum(max(seq - seqs.get(account, seq - 1), 0) for account, (_, seq) in changed.items())
         return Page(frames, Cursor(self.last._replace(number=horizon), seqs), behind)
 
+    async def read_back(self, account: int) -> Page:
+        """The newest events before the cursor, which is an event's own Position or the log's end."""
+        last = (await self._last_ids([account])).get(account, (0, 0))
+        # One more: of the event at the cursor, the Seq.
+        replies = await self.pipeline(
+            [account],
+            lambda pipe, account: pipe.xrevrange(stream(account), max=str(self.after), count=self.limit + 1),
+        )
+        oldest = await self.pipeline([account], lambda pipe, account: pipe.xrange(stream(account), count=1))
+        raw = replies[account]
+        before = last[1] + 1 if self.after > last[0] else 0
+        if raw and entry_number(raw[0][0]) >= self.after:
+            before, raw = entry_id(raw[0][0])[1], raw[1:]
+        raw = raw[: self.limit]
+        read = [entry for item in raw if (entry := self.parse(account, item))]  # the newest first
+        entries = read[: self.fitting([entry.frame for entry in read])][::-1]
+        whole = len(entries) == len(read) and len(raw) < self.limit
+        frames: list[EventFrame | Gap] = []
+        first = entries[0].frame.seq if entries else before
+        older = max(first - entry_id(oldest[account][0][0])[1], 0) if oldest[account] and not whole else 0
+        if not older and first > 1:
+            expired = entries[0].expired if entries else not oldest[account]
+            reason = "damaged" if len(read) < len(raw) else "expired" if expired else "trimmed"
+            frames += gap(account, 1, first - 1, reason)
+        seq = first - 1
+        for entry in entries:
+            frames += gap(account, seq + 1, entry.frame.seq - 1, "damaged")
+            seq = entry.frame.seq
+            frames.append(entry.frame)
+        if entries:
+            frames += gap(account, seq + 1, before - 1, "damaged")
+        start = entries[0].number if entries else 0
+        return Page(frames, Cursor(self.last._replace(number=start)), older)
+
     def _stretch(self, account: int, raw: Sequence[Any], asked: int) -> _Stretch:
         entries = [entry for item in raw if (entry := self.parse(account, item))]
         return _Stretch(

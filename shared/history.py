@@ -62,3 +62,18 @@ async def read(
     else:
         page = await AccountReading(*parameters).read(accounts)
     return replace(page, frames=told + page.frames)
+
+
+async def read_back(
+    client: redis.asyncio.Redis, account: int, before: Position | None, limit: int, max_bytes: int, damage: Damage
+) -> Page:
+    """Read the newest events of an account before a Position (None: of all), in order."""
+    last = await newest(client)
+    told: list[EventFrame | Gap] = []
+    if before is not None and before != START and (before.epoch != last.epoch or before.number > last.number):
+        told.append(Gap(reason="epoch"))
+        before = None
+    end = last.number + 1 if before is None else before.number
+    reading = AccountReading(client, Cursor(last._replace(number=end)), last, limit, max_bytes, damage)
+    page = await reading.read_back(account)
+    return replace(page, frames=told + page.frames)

@@ -51,7 +51,7 @@ from typing import TypeVar, TypeVarTuple
 import redis.asyncio
 import trio
 
-from shared import history
+from shared import history, tallying
 from shared.aio import Bridge, open_bridge
 from shared.appending import Appended, Appender
 from shared.errors import Unavailable
@@ -226,6 +226,26 @@ class EventLog:
             self._damage,
             within=_READ_WITHIN,
         )
+
+    async def read_back(
+        self, account: int, before: Position | None, *, limit: int = 500, max_bytes: int = READ_BYTES
+    ) -> Page:
+        """Return the newest events of an account before a Position (None: the newest of all), in order, and what of
+        them is gone. The page's own Position is what to give as `before` for older ones, `behind` how many the log
+        has of those. Raises Unavailable."""
+        return await _call(
+            self._bridge, history.read_back, self._client, account, before, limit, max_bytes, self._damage
+        )
+
+    async def tally(self, entry: bytes, keep: float) -> None:
+        """Put what a writer has to say of the last second where `tallies` finds it, for all, for `keep` seconds. Raises
+        Unavailable; then it may be there nevertheless."""
+        await _call(self._bridge, tallying.write, self._client, entry, keep)
+
+    async def tallies(self, after: str) -> tuple[float, list[tuple[str, bytes]]]:
+        """Return Redis' clock, and the tallies after that one ("0": all), the oldest first: what each is called, which
+        begins with when it came (Unix ms), and what it says. Raises Unavailable."""
+        return await _call(self._bridge, tallying.read, self._client, after)
 
     async def counters(self) -> Counters:
         """What the log has counted so far. Raises Unavailable."""

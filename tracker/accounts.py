@@ -40,6 +40,21 @@ _SELECT_BLOCKS = """
     from unnest($1::int[]) as number
 """
 _SELECT_IDS = "select id from account where id = any($1::int[])"
+_PAGE = """
+    select id, name, coalesce(isActive, true) as active from account
+    where id > $1 and ($2::boolean is null or coalesce(isActive, true) = $2)
+    order by id limit $3
+"""
+# By the index on names, whatever the planner thinks of the limit; what follows a text in the order of bytes up to the
+# last character there is begins with it.
+_PAGE_NAMED = """
+    with named as materialized (
+        select id, name, coalesce(isActive, true) as active from account
+        where lower(name) ~>=~ lower($4) and lower(name) ~<~ (lower($4) || $5)
+    )
+    select * from named where id > $1 and ($2::boolean is null or active = $2) order by id limit $3
+"""
+_LAST_CHARACTER = chr(0x10FFFF)
 _INSERT = "insert into account (name, isActive) values ($1, $2) returning id, name, isActive as active"
 _UPDATE = """
     update account set name = coalesce($2, name), isActive = coalesce($3, isActive) where id = $1
@@ -137,6 +152,17 @@ class Accounts:
         possible = [account_id for account_id in account_ids if account_id <= LARGEST_ID]
         rows = await self._database.fetch(_SELECT_IDS, possible) if possible else []
         return {row["id"] for row in rows}
+
+    async def page(self, after: int, limit: int, active: bool | None = None, name: str = "") -> list[Account]:
+        """The accounts after an ID, in their order, at most `limit`: those that are active or not (None: all), and
+        whose names begin with `name`, whatever the case. Raises Unavailable."""
+        if after >= LARGEST_ID:
+            return []
+        if name:
+            rows = await self._database.fetch(_PAGE_NAMED, after, active, limit, name, _LAST_CHARACTER)
+        else:
+            rows = await self._database.fetch(_PAGE, after, active, limit)
+        return [_account(row) for row in rows]
 
     async def create(self, name: str, is_active: bool) -> Account:
         """Make an account. Raises Unavailable and OutcomeUnknown."""

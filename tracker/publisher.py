@@ -13,7 +13,7 @@ both, so neither kind keeps the other waiting.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 import trio
 
@@ -127,10 +127,18 @@ class _Way:
 class Publisher:
     """Commits events to the log, for any task of this process while the service `run` is up."""
 
-    def __init__(self, event_log: EventLog, queue_size: int, ways: int = WAYS) -> None:
-        """`queue_size` is how many senders of single events may wait."""
+    def __init__(
+        self,
+        event_log: EventLog,
+        queue_size: int,
+        ways: int = WAYS,
+        count: Callable[[Iterable[int]], object] = lambda account_ids: None,
+    ) -> None:
+        """`queue_size` is how many senders of single events may wait. `count` hears of what was committed, by the
+        accounts of the events."""
         self._log = event_log
         self._queue_size = queue_size
+        self._count = count
         self._singles: deque[_Sender] = deque()
         self._lots: deque[_Sender] = deque()
         self._ways = [_Way(number) for number in range(ways)]
@@ -217,7 +225,13 @@ class Publisher:
             try:
                 with metrics.APPEND.time():
                     outcomes = await self._log.append(batch.drafts, way.batches, way.number)
-                metrics.ACCEPTED.inc(sum(isinstance(outcome, Appended) for outcome in outcomes))
+                committed = [
+                    draft.account_id
+                    for draft, outcome in zip(batch.drafts, outcomes, strict=True)
+                    if isinstance(outcome, Appended)
+                ]
+                metrics.ACCEPTED.inc(len(committed))
+                self._count(committed)
                 return batch.settle(outcomes)
             except OutcomeUnknown:
                 unknown = True

@@ -28,6 +28,7 @@ from tracker.http.certificate import Certificate
 from tracker.program import listen, own_servers, part, stop_at_signal, url, urls_of_servers
 from tracker.publisher import Publisher
 from tracker.rates import Rates
+from tracker.tallies import Tallies
 from tracker.tracking import Tracking
 
 log = structlog.get_logger(__name__)
@@ -90,7 +91,8 @@ async def _run(
         )
         feed = Feed(redis_url, event_log, follower_bytes=config.follower_bytes)
         accounts = Accounts(database, config.cache_size)
-        publisher = Publisher(event_log, config.queue_size)
+        tallies = Tallies(event_log, config.host)
+        publisher = Publisher(event_log, config.queue_size, count=tallies.count)
         rates = Rates(event_log)
         healths = [part(name) for name in (DATABASE, LOG, FEED)]
         database_health, log_health, feed_health = healths
@@ -98,6 +100,7 @@ async def _run(
             Tracking(accounts, publisher),
             accounts,
             rates,
+            tallies,
             healths,
             feed,
             event_log,
@@ -134,6 +137,7 @@ async def _run(
                 services.start_soon(supervise, feed.run, feed_health)
                 services.start_soon(supervise, publisher.run, part("publisher"))
                 services.start_soon(supervise, rates.run, part("rates"))
+                services.start_soon(supervise, tallies.run, part("tallies"))
                 look = partial(metrics.run, publisher, feed, event_log, rates)
                 services.start_soon(supervise, look, part("metrics"))
                 if certificate:

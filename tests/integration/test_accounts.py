@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import re
 import uuid
 from typing import Any
-from urllib.parse import urlsplit
+from urllib.parse import urlencode, urlsplit
 
 import asyncpg
 import httpx
@@ -222,3 +223,84 @@ async def test_connections_that_end_at_any_moment_end_no_tracker(
             while (await client.get("/readyz")).status_code != 200:
                 await trio.sleep(0.05)
         nursery.cancel_scope.cancel()
+
+
+# Pages
+
+
+async def pages(client: httpx.AsyncClient, query: str) -> list[list[dict[str, Any]]]:
+    """All pages from there on, by their links."""
+    found = []
+    url = f"/accounts?{query}"
+    while url:
+        answer = await client.get(url)
+        assert answer.status_code == 200, answer.text
+        assert list(answer.json()) == ["Accounts"]
+        found.append(answer.json()["Accounts"])
+        link = answer.links.get("next")
+        url = link["url"] if link else ""
+    return found
+
+
+async def test_accounts_come_in_pages(client: httpx.AsyncClient) -> None:
+    [*full, last] = await pages(client, "limit=300")
+    assert [len(page) for page in full] == [300, 300, 300]
+    ids = [account["ID"] for page in [*full, last] for account in page]
+    assert ids == list(range(1, 1001))
+    assert list(full[0][0]) == ["ID", "Name", "IsActive"]
+    assert len((await pages(client, ""))[0]) == 100
+    assert await pages(client, "after=998&limit=1000") == [last[-2:]]
+    for nothing in ("after=1000", "after=99999999999"):
+        assert await pages(client, nothing) == [[]]
+
+
+async def test_accounts_by_name_and_state(client: httpx.AsyncClient) -> None:
+    # Which letters beyond ASCII have another case is up to the database's locale.
+    names = ["Acme 100% _a_", "acme 100x", "ACME", r"back\slash", "Zoë 😀", "zoë"]
+    answers = [await client.post("/", json={"Name": name, "IsActive": n != 1}) for n, name in enumerate(names)]
+    ids = [answer.json()["ID"] for answer in answers]
+
+    async def found(**query: str) -> list[int]:
+        return [account["ID"] for page in await pages(client, urlencode({"limit": 1, **query})) for account in page]
+
+    assert await found(name="aCm") == ids[:3]
+    assert await found(name="acme 100%") == ids[:1]
+    assert await found(name="acme 100_") == []
+    assert await found(name="back\\") == [ids[3]]
+    assert await found(name="ZOë") == ids[4:]
+    assert await found(name="zoë 😀") == [ids[4]]
+    assert await found(name="acme 1", active="true") == [ids[0]]
+    assert await found(name="acme", active="false") == [ids[1]]
+    assert await found(active="false") == [ids[1]]
+    assert await found(name="acme", after=str(ids[0])) == ids[1:3]
+
+
+async def test_names_are_found_by_the_index(client: httpx.AsyncClient, database_url: str) -> None:
+    many = "insert into account (name) select 'n' || n from generate_series(1, 30000) n"
+    await sql(database_url, many, "analyze account")
+    values = {"$1": "0", "$2": "null", "$3": "10", "$4": "'x'", "$5": "'y'"}
+    query = re.sub(r"\$\d", lambda found: values[found[0]], accounts._PAGE_NAMED)
+    plan = "\n".join(row[0] for row in await sql(database_url, f"explain {query}"))
+    assert "account_name" in plan
+
+
+@pytest.mark.parametrize(
+    ("query", "detail"),
+    [
+        ("after=x", "'x' is no account ID"),
+        ("after=-1", "'-1' is no account ID"),
+        ("limit=0", "limit='0' is no number of accounts: expected 1 to 1000."),
+        ("limit=1001", "expected 1 to 1000"),
+        ("limit=", "expected 1 to 1000"),
+        ("active=1", "expected true or false"),
+        ("name=%00", "no NUL"),
+        ("name=" + "x" * 256, "expected 1 to 255 characters"),
+        ("name=%ff", "not percent-encoded UTF-8"),
+        ("search=x", "There is no 'search' in a query for accounts: expected after, limit, active, name."),
+        ("after=1&after=2", "after= is there 2 times"),
+    ],
+)
+async def test_bad_queries_for_accounts(client: httpx.AsyncClient, query: str, detail: str) -> None:
+    answer = await client.get(f"/accounts?{query}")
+    assert (answer.status_code, answer.headers["Content-Type"]) == (400, "application/problem+json")
+    assert detail in answer.json()["detail"]

@@ -468,7 +468,9 @@ class Served(Server):
 async def served() -> AsyncIterator[Served]:
     services = Gated()
     anything: Any = services
-    app = create_app(anything, anything, anything, [], anything, anything, max_data=64 * 1024, max_followers=10)
+    app = create_app(
+        anything, anything, anything, anything, [], anything, anything, max_data=64 * 1024, max_followers=10
+    )
     async with serving(app, services, Served) as served:
         yield served
         if not app.stopping.is_set():

@@ -349,3 +349,76 @@ async def test_any_page_size_gives_the_same(log: EventLog, seed: int) -> None:
         assert sorted(item for item in events_of_all if len(item) == 4) == sorted(
             item for item in whole if len(item) == 4
         )
+
+
+# Back
+
+
+async def read_all_back(log: EventLog, account: int, *, limit: int) -> list[tuple[Any, ...]]:
+    """All pages, the newest first, put in order again."""
+    found: list[tuple[Any, ...]] = []
+    before = None
+    for _ in range(100):
+        page = await log.read_back(account, before, limit=limit)
+        found = shown(page.frames) + found
+        before = page.position
+        if page.behind == 0:
+            assert shown((await log.read_back(account, before, limit=limit)).frames) == []
+            return found
+    raise AssertionError("no end")
+
+
+@pytest.mark.parametrize("limit", [1, 2, 3, 500])
+async def test_an_account_is_read_back(log: EventLog, limit: int) -> None:
+    assert await read_all_back(log, 7, limit=limit) == []
+    await append(log, 7, 8, 9, 7, 7)
+    await append(log, 8, 9, 7)
+    assert await read_all_back(log, 7, limit=limit) == [(7, 1), (7, 2), (7, 3), (7, 4)]
+    assert await read_all_back(log, 1, limit=limit) == []
+    newest = await log.begin(None, None)
+    page = await log.read_back(7, position(newest, 5), limit=1)
+    assert (shown(page.frames), page.position, page.behind) == ([(7, 2)], position(newest, 4), 1)
+    page = await log.read_back(9, position(newest, 3))
+    assert (page.frames, page.behind) == ([], 0)
+    assert (await log.read_back(7, START)).frames == []
+
+
+async def test_reading_back_tells_what_is_gone_on_the_last_page(log: EventLog, store: Any) -> None:
+    await append(log, *[7] * 12)
+    store.xtrim("{events:0}:7", maxlen=3, approximate=False)
+    page = await log.read_back(7, None, limit=2)
+    assert (shown(page.frames), page.behind) == ([(7, 11), (7, 12)], 1)
+    page = await log.read_back(7, page.position, limit=2)
+    assert (shown(page.frames), page.behind) == ([(7, 1, 9, "trimmed"), (7, 10)], 0)
+    store.delete("{events:0}:7")
+    assert shown((await log.read_back(7, None)).frames) == [(7, 1, 12, "expired")]
+    await append(log, 7)
+    assert shown((await log.read_back(7, None)).frames) == [(7, 1, 12, "expired"), (7, 13)]
+
+
+async def test_reading_back_skips_damage_and_tells_it(log: EventLog, store: Any) -> None:
+    await append(log, *[7] * 4)
+    entries = store.xrange("{events:0}:7")
+    store.xdel("{events:0}:7", entries[1][0])
+    assert shown((await log.read_back(7, None)).frames) == [(7, 1), (7, 2, 2, "damaged"), (7, 3), (7, 4)]
+    assert shown((await log.read_back(7, None, limit=2)).frames) == [(7, 3), (7, 4)]
+    store.xadd("{events:0}:7", {"event": "junk", "after": "0"}, id="5-5")
+    store.hset("{events:0}:last", "7", "5-5")
+    store.hset("{events:0}:meta", "position", "5")
+    assert shown((await log.read_back(7, None, limit=3)).frames) == [(7, 3), (7, 4), (7, 5, 5, "damaged")]
+    assert log.damaged == 1
+
+
+async def test_reading_back_from_another_log_begins_with_the_newest(log: EventLog) -> None:
+    await append(log, 7)
+    newest = await log.begin(None, None)
+    for elsewhere in (Position("000000000000", 0, 1), position(newest, 99)):
+        assert shown((await log.read_back(7, elsewhere)).frames) == [(None, None, None, "epoch"), (7, 1)]
+
+
+async def test_large_events_make_short_pages_back(log: EventLog) -> None:
+    data = b'"' + b"x" * 1000 + b'"'
+    await log.append([events.draft(7, data, 1) for _ in range(5)], next(batches))
+    page = await log.read_back(7, None, max_bytes=2500)
+    assert (shown(page.frames), page.behind) == ([(7, 4), (7, 5)], 3)
+    assert len((await log.read_back(7, None, max_bytes=1)).frames) == 1

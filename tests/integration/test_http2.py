@@ -182,7 +182,9 @@ async def served(certificate: Certificate) -> AsyncIterator[Http2Server]:
     of."""
     services = Slow()
     anything: Any = services
-    app = create_app(anything, anything, anything, [], anything, anything, max_data=64 * 1024, max_followers=10)
+    app = create_app(
+        anything, anything, anything, anything, [], anything, anything, max_data=64 * 1024, max_followers=10
+    )
     with structlog.testing.capture_logs() as said:
         async with serving(app, services, Http2Server, certificate=certificate) as served:
             yield served

@@ -205,7 +205,9 @@ async def served(request: pytest.FixtureRequest) -> AsyncIterator[Server]:
     left."""
     services = Services()
     anything: Any = services
-    app = create_app(anything, anything, anything, [], anything, anything, max_data=64 * 1024, max_followers=10)
+    app = create_app(
+        anything, anything, anything, anything, [], anything, anything, max_data=64 * 1024, max_followers=10
+    )
     async with serving(app, services, lane=request.param) as served:
         yield served
         if not app.stopping.is_set():
@@ -351,7 +353,9 @@ async def test_an_offer_of_http_2_is_not_taken(served: Server) -> None:
 async def test_connections_beyond_the_most_wait_for_one_to_end() -> None:
     services = Services()
     anything: Any = services
-    app = create_app(anything, anything, anything, [], anything, anything, max_data=64 * 1024, max_followers=10)
+    app = create_app(
+        anything, anything, anything, anything, [], anything, anything, max_data=64 * 1024, max_followers=10
+    )
     async with (
         serving(app, services, max_connections=2) as served,
         served.wire() as first,

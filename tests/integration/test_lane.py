@@ -65,7 +65,7 @@ class Side:
         self.services = Events()
         anything: Any = self.services
         self.app: TrackerApp = create_app(
-            anything, anything, anything, [], anything, anything, max_data=MAX_DATA, max_followers=10
+            anything, anything, anything, anything, [], anything, anything, max_data=MAX_DATA, max_followers=10
         )
         self.port = 0
 

@@ -233,7 +233,7 @@ class Failing:
 @asynccontextmanager
 async def serving(error: Exception, *healths: Health) -> AsyncIterator[httpx.AsyncClient]:
     anything: Any = Failing(error)
-    app = create_app(anything, anything, anything, healths, anything, anything, max_data=100, max_followers=1)
+    app = create_app(anything, anything, anything, anything, healths, anything, anything, max_data=100, max_followers=1)
     listeners = await trio.open_tcp_listeners(0, host="127.0.0.1")
     async with trio.open_nursery() as nursery:
         await nursery.start(server.serve, app, listeners)

@@ -168,7 +168,7 @@ async def tracker(allow_origin: str = "", max_followers: int = 1000) -> AsyncIte
     services: Any = Services()
     feed, history, accounts = Feed(), History(), Accounts()
     app = create_app(
-        services, accounts, services, [], feed, history,  # type: ignore[arg-type]
+        services, accounts, services, services, [], feed, history,  # type: ignore[arg-type]
         max_data=64 * 1024, max_followers=max_followers, allow_origin=allow_origin,
     )  # fmt: skip
     async with test_http_server.serving(app, services, Tracker) as served:

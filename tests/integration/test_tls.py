@@ -68,7 +68,9 @@ async def served(request: pytest.FixtureRequest, certificate: Certificate) -> As
     left."""
     services = Services()
     anything: Any = services
-    app = create_app(anything, anything, anything, [], anything, anything, max_data=64 * 1024, max_followers=10)
+    app = create_app(
+        anything, anything, anything, anything, [], anything, anything, max_data=64 * 1024, max_followers=10
+    )
     async with serving(app, services, Https, certificate=certificate, lane=request.param) as served:
         yield served
         if not app.stopping.is_set():

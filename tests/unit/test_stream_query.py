@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 from datetime import UTC, datetime
 
@@ -58,3 +59,28 @@ def test_ten_thousand_accounts_cost_next_to_nothing() -> None:
         with pytest.raises(Refused, match="at most 1000"):
             parse(query, Kind.SSE, NOW)
     assert time.process_time() - started < 1
+
+
+def test_a_page_back() -> None:
+    query = parse(b"account=7&before=end&limit=5", Kind.PAGE, NOW)
+    assert (query.accounts, query.before, query.limit) == ({7}, "end", 5)
+    assert str(parse(b"account=7&before=6b9522b15de7-0-41", Kind.PAGE, NOW).before) == "6b9522b15de7-0-41"
+    assert parse(b"account=7", Kind.PAGE, NOW).before is None
+
+
+@pytest.mark.parametrize(
+    ("query", "kind", "detail"),
+    [
+        (b"account=7&before=end", Kind.SSE, "A stream goes forward"),
+        (b"account=7&before=end", Kind.WEBSOCKET, "A stream goes forward"),
+        (b"account=7&account=8&before=end", Kind.PAGE, "of one account"),
+        (b"account=all&before=end", Kind.PAGE, "of one account"),
+        (b"account=7&before=end&since=all", Kind.PAGE, "only one of them"),
+        (b"account=7&before=10m", Kind.PAGE, "before='10m' is no Position: expected one as events carry it, or end"),
+        (b"account=7&before=", Kind.PAGE, "is no Position"),
+        (b"account=7&before=end&before=end", Kind.PAGE, "2 times"),
+    ],
+)
+def test_bad_pages_back(query: bytes, kind: Kind, detail: str) -> None:
+    with pytest.raises(Refused, match=re.escape(detail)):
+        parse(query, kind, NOW)

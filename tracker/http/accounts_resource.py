@@ -1,9 +1,10 @@
-"""`GET /<id>`, `PATCH /<id>`, `POST /`: accounts."""
+"""`GET /<id>`, `PATCH /<id>`, `POST /`, `GET /accounts`: accounts."""
 
 from __future__ import annotations
 
 import json
 from typing import Any, TypeVar, cast
+from urllib.parse import urlencode
 
 import msgspec
 from quart import Blueprint, Response, request
@@ -11,8 +12,13 @@ from quart import Blueprint, Response, request
 from shared.errors import Refused
 from shared.events import account_id
 from tracker.accounts import Account, Accounts, Name
+from tracker.http import query as queries
 
 T = TypeVar("T")
+
+MAX_LIMIT = 1000
+DEFAULT_LIMIT = 100
+_KNOWN = ("after", "limit", "active", "name")
 
 
 class NewAccount(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -51,7 +57,51 @@ def blueprint(accounts: Accounts) -> Blueprint:
             raise Refused('There is nothing to change; send "Name", "IsActive" or both.')
         return _answer(await accounts.update(account, _given(change.name), _given(change.is_active)))
 
+    @routes.get("/accounts")
+    async def get_page() -> Response:
+        query = parse_query(request.query_string)
+        found = await accounts.page(query.after, query.limit + 1, query.active, query.name)
+        page, more = found[: query.limit], found[query.limit :]
+        headers = {"Cache-Control": "no-store"}
+        if more:
+            headers["Link"] = f'</accounts?{query.next(page[-1].id)}>; rel="next"'
+        return Response(msgspec.json.encode({"Accounts": page}), 200, headers, content_type="application/json")
+
     return routes
+
+
+class AccountsQuery(msgspec.Struct, frozen=True):
+    """What `GET /accounts` asks for: a page of the accounts after an ID, all or some."""
+
+    after: int
+    limit: int
+    active: bool | None
+    name: str
+    """How the names begin, in any case."""
+
+    def next(self, after: int) -> str:
+        """The query string for the page after an account."""
+        some = {"active": "true" if self.active else "false"} if self.active is not None else {}
+        named = {"name": self.name} if self.name else {}
+        return urlencode({"after": after, "limit": self.limit, **some, **named})
+
+
+def parse_query(query: bytes) -> AccountsQuery:
+    """Return what a query string asks for. Raises Refused."""
+    given = queries.parse(query, _KNOWN, "accounts")
+    after = queries.once(given, "after") or "0"
+    active = queries.once(given, "active")
+    if active not in (None, "true", "false"):
+        raise Refused(f"active={active[:40]!r} is neither: expected true or false, or no active= for all accounts.")
+    name = queries.once(given, "name") or ""
+    if len(name) > 255 or "\x00" in name:
+        raise Refused("name= is no beginning of a name: expected 1 to 255 characters, and no NUL among them.")
+    return AccountsQuery(
+        0 if after == "0" else account_id(after),
+        queries.limit(queries.once(given, "limit"), "accounts", DEFAULT_LIMIT, MAX_LIMIT),
+        None if active is None else active == "true",
+        name,
+    )
 
 
 def _given(value: T | msgspec.UnsetType) -> T | None:

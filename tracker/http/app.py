@@ -27,6 +27,7 @@ from tracker.http import (
     event_resource,
     limits,
     operations,
+    page_resource,
     problems,
     rate_resource,
     stream_resource,
@@ -39,6 +40,7 @@ from tracker.http.paced_body import PacedBody, PacingConnection
 from tracker.http.sessions import Feed, Places
 from tracker.http.stream_resource import History
 from tracker.rates import Rates
+from tracker.tallies import Tallies
 from tracker.tracking import Tracking
 
 log = structlog.get_logger(__name__)
@@ -54,6 +56,7 @@ def create_app(
     tracking: Tracking,
     accounts: Accounts,
     rates: Rates,
+    tallies: Tallies,
     healths: Sequence[Health],
     feed: Feed,
     event_log: History,
@@ -74,13 +77,14 @@ def create_app(
     app.config["MAX_CONTENT_LENGTH"] = 4 * max_data
     app.url_map.merge_slashes = False  # its redirect would be the one answer of ours in HTML
     app.before_request(_options_of_the_server)
-    app.register_blueprint(rate_resource.blueprint(rates))
+    app.register_blueprint(rate_resource.blueprint(rates, tallies))
     app.register_blueprint(accounts_resource.blueprint(accounts))
     app.register_blueprint(stream_resource.blueprint(feed, event_log, accounts, Origins(allow_origin), app.places))
     app.put_event = event_resource.put_event(tracking, max_data)
     app.register_blueprint(event_resource.blueprint(app.put_event))
     app.register_blueprint(bulk_resource.blueprint(tracking, max_data))
     app.register_blueprint(operations.blueprint(healths, seat))
+    app.register_blueprint(page_resource.blueprint())
     app.after_request(_no_type_without_body)
     app.after_request(_counted)
     app.after_websocket(_counted_websocket)

@@ -6,7 +6,7 @@ from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import datetime
 from enum import Enum
-from urllib.parse import parse_qsl
+from typing import Literal
 
 from werkzeug.datastructures import MIMEAccept
 from werkzeug.exceptions import NotAcceptable
@@ -14,13 +14,15 @@ from werkzeug.http import parse_accept_header
 
 from shared.errors import Refused
 from shared.events import account_id
-from shared.position import Since, parse_position, parse_since
+from shared.position import Position, Since, parse_position, parse_since
+from tracker.http import query as queries
 
 MAX_ACCOUNTS = 1000
 """How many accounts one stream or page may be about, unless it is about all."""
 MAX_LIMIT = 1000
 DEFAULT_LIMIT = 100
-_KNOWN = ("account", "since", "limit")
+_KNOWN = ("account", "since", "before", "limit")
+_END = "end"
 TOO_MANY = f"Expected at most {MAX_ACCOUNTS} accounts in all; account=all stands for every account."
 
 
@@ -42,13 +44,21 @@ _TYPES = {
 }
 
 
+Before = Position | Literal["end"]
+"""Where a page of older events ends: before the event at this Position, or with the newest one."""
+
+
 @dataclass(frozen=True)
 class Query:
-    """The question: `accounts` None stands for all of them, `since` None for "from now on"."""
+    """The question: `accounts` None stands for all of them, `since` None for "from now on".
+
+    With `before` it is for the newest events of a single account before that.
+    """
 
     accounts: frozenset[int] | None
     since: Since | None
     limit: int
+    before: Before | None = None
 
 
 def negotiate(accept: str) -> tuple[Kind, str]:
@@ -75,21 +85,14 @@ def parse(query: bytes, kind: Kind, now: datetime, last_event_id: str = "") -> Q
     # More than that can't be right, and is not worth being taken apart.
     if query.count(b"&") > MAX_ACCOUNTS + 10:
         raise Refused(f"The URL has too many parts. {TOO_MANY}")
-    try:
-        pairs = parse_qsl(query.decode("ascii"), keep_blank_values=True, errors="strict")
-    except UnicodeDecodeError:
-        raise Refused("The query string is not percent-encoded UTF-8.") from None
-    given: dict[str, list[str]] = {}
-    for key, value in pairs:
-        given.setdefault(key, []).append(value)
-    if unknown := [key for key in given if key not in _KNOWN]:
-        shown = ", ".join(repr(key if len(key) <= 40 else key[:40] + "…") for key in unknown[:5])
-        raise Refused(f"There is no {shown} in a query for events: expected {', '.join(_KNOWN)}.")
-    since_text = _once(given, "since")
+    given = queries.parse(query, _KNOWN, "events")
+    since_text = queries.once(given, "since")
     since = None if since_text is None else parse_since(since_text, now)
     if kind is Kind.SSE and last_event_id:
         since = parse_position(last_event_id)
-    return Query(_accounts(given.get("account", []), kind), since, _limit(_once(given, "limit"), kind))
+    accounts = _accounts(given.get("account", []), kind)
+    before = _before(queries.once(given, "before"), kind, accounts, since)
+    return Query(accounts, since, _limit(queries.once(given, "limit"), kind), before)
 
 
 def _accounts(given: list[str], kind: Kind) -> frozenset[int] | None:
@@ -105,23 +108,31 @@ def _accounts(given: list[str], kind: Kind) -> frozenset[int] | None:
 
 
 def _limit(text: str | None, kind: Kind) -> int:
-    if text is None:
-        return DEFAULT_LIMIT
-    if kind is not Kind.PAGE:
+    if text is not None and kind is not Kind.PAGE:
         raise Refused("A stream has no limit: expected limit= only with a page of history (Accept: application/json).")
-    if text.isascii() and text.isdigit() and len(text) <= 9 and 1 <= int(text) <= MAX_LIMIT:
-        return int(text)
-    raise Refused(f"limit={text[:40]!r} is no number of events: expected 1 to {MAX_LIMIT}.")
+    return queries.limit(text, "events", DEFAULT_LIMIT, MAX_LIMIT)
 
 
-def _once(given: dict[str, list[str]], key: str) -> str | None:
-    values = given.get(key, [])
-    if len(values) > 1:
-        raise Refused(f"{key}= is there {len(values)} times: expected it once.")
-    return values[0] if values else None
+def _before(text: str | None, kind: Kind, accounts: frozenset[int] | None, since: Since | None) -> Before | None:
+    if text is None:
+        return None
+    if kind is not Kind.PAGE:
+        raise Refused("A stream goes forward: expected before= only with a page of history (Accept: application/json).")
+    if accounts is None or len(accounts) != 1:
+        raise Refused("before= leads back through the events of one account: expected account= once, with its ID.")
+    if since is not None:
+        raise Refused("A page goes on from since= or ends before before=: expected only one of them.")
+    if text == _END:
+        return "end"
+    try:
+        return parse_position(text)
+    except Refused:
+        raise Refused(
+            f"before={text[:40]!r} is no Position: expected one as events carry it, or {_END} for the newest events."
+        ) from None
 
 
-def to_query(accounts: Collection[int] | None, since: str, limit: int) -> str:
-    """The query string that asks for the next page."""
+def to_query(accounts: Collection[int] | None, position: str, limit: int, *, key: str = "since") -> str:
+    """The query string that asks for the next page, which `key` (`since` or `before`) leads to."""
     which = ["account=all"] if accounts is None else [f"account={account}" for account in sorted(accounts)]
-    return "&".join([*which, f"since={since}", f"limit={limit}"])
+    return "&".join([*which, f"{key}={position}", f"limit={limit}"])

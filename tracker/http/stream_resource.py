@@ -40,6 +40,7 @@ class History(Protocol):
 
     async def begin(self, since: Since | None, accounts: Collection[int] | None) -> Position: ...
     async def read(self, accounts: Collection[int] | None, after: Position | Cursor, *, limit: int = 500) -> Page: ...
+    async def read_back(self, account: int, before: Position | None, *, limit: int = 500) -> Page: ...
 
 
 @dataclass(frozen=True)
@@ -127,9 +128,13 @@ async def _look_up(query: Query, accounts: Existing) -> _Known:
 
 
 async def _page(history: History, query: Query, known: _Known) -> Response:
-    begin = START if query.since is None else query.since
-    after = begin if isinstance(begin, Position) else await history.begin(begin, known.accounts)
-    page = await history.read(known.accounts, after, limit=query.limit)
+    if query.before is None:
+        begin = START if query.since is None else query.since
+        after = begin if isinstance(begin, Position) else await history.begin(begin, known.accounts)
+        page = await history.read(known.accounts, after, limit=query.limit)
+    else:
+        [account] = cast(set[int], known.accounts)
+        page = await history.read_back(account, None if query.before == "end" else query.before, limit=query.limit)
     found = list(page.frames)
     while page.cursor.scan:  # the log is in the middle of telling what is gone, which no Position says
         page = await history.read(known.accounts, page.cursor, limit=query.limit)
@@ -142,7 +147,9 @@ async def _page(history: History, query: Query, known: _Known) -> Response:
         parts.append(b'"Errors":[%b]' % b",".join(map(frames.encode, known.errors)))
     headers = {"Cache-Control": "no-store"}
     if page.behind:
-        link = f'</events?{stream_query.to_query(known.accounts, str(page.position), query.limit)}>; rel="next"'
+        key = "since" if query.before is None else "before"
+        next_page = stream_query.to_query(known.accounts, str(page.position), query.limit, key=key)
+        link = f'</events?{next_page}>; rel="next"'
         if len(link) <= LONGEST_LINK:
             headers["Link"] = link
     return Response(b"{%b}" % b",".join(parts), 200, headers, content_type="application/json")
