@@ -27,6 +27,7 @@ export function watchRates(onAccount, onAnswer) {
         show(body);
         onAnswer(null);
       } catch (problem) {
+        $("rate").textContent = "–";
         onAnswer(problem);
       }
     }
