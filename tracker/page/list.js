@@ -7,6 +7,8 @@ import { line } from "./text.js";
 const KEPT = 2000;
 /** How many of them are rows. */
 const ROWS = 250;
+/** Of how many at once each is lit up for a moment. More would be a flicker. */
+const LIT = 5;
 
 /** The list in a table's body. */
 export class EventList {
@@ -29,14 +31,9 @@ export class EventList {
     });
   }
 
-  /** Whether nothing was ever added, or all of it was cleared. */
+  /** Whether nothing was ever added. */
   get isEmpty() {
     return !this.#kept.length && !this.#fresh.length;
-  }
-
-  /** Whether there are rows. */
-  get hasRows() {
-    return this.#body.childElementCount > 0;
   }
 
   /** Add an event or a gap, the newest one. It is painted with the next frame; while the page is hidden, later. */
@@ -53,25 +50,22 @@ export class EventList {
     this.#prepend(this.#kept);
   }
 
-  clear() {
-    this.#kept = [];
-    this.#fresh = [];
-    this.#body.replaceChildren();
-  }
-
   #paint() {
     this.#painting = 0;
     const fresh = this.#fresh;
     this.#fresh = [];
     this.#kept = this.#kept.concat(fresh).slice(-KEPT);
-    this.#prepend(fresh);
+    this.#prepend(fresh, fresh.length <= LIT);
   }
 
-  #prepend(frames) {
+  #prepend(frames, lit = false) {
     const rows = document.createDocumentFragment();
     for (let n = frames.length - 1; n >= 0 && rows.childElementCount < ROWS; n -= 1) {
       const frame = frames[n];
-      if (this.#matches(frame)) rows.append(frame.Frame === "gap" ? gapRow(frame) : eventRow(frame));
+      if (!this.#matches(frame)) continue;
+      const row = frame.Frame === "gap" ? gapRow(frame) : eventRow(frame);
+      row.classList.toggle("fresh", lit);
+      rows.append(row);
     }
     if (!rows.childElementCount) return;
     this.#body.prepend(rows);

@@ -41,7 +41,6 @@ watchRates(
 );
 $("filter").addEventListener("input", ({ target }) => {
   list.filter = target.value;
-  showEmpty();
 });
 $("pause").addEventListener("click", () => (paused ? resume() : pause()));
 setInterval(showConnection, 500);

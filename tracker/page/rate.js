@@ -27,6 +27,7 @@ export function watchRates(onAccount, onAnswer) {
         show(body);
         onAnswer(null);
       } catch (problem) {
+        $("rate").textContent = "–";
         onAnswer(problem);
       }
     }
@@ -66,7 +67,7 @@ function showBusiest(accounts) {
   list.replaceChildren(
     ...accounts.map(({ ID, Minute }) => {
       const item = element("li");
-      const button = element("button", { type: "button", className: "account" }, String(ID));
+      const button = element("button", { type: "button", className: "link" }, String(ID));
       button.setAttribute("aria-label", `Account ${ID}`);
       button.dataset.account = ID;
       const meter = element("meter", { max: Math.max(accounts[0].Minute, 0.01), value: Minute });

@@ -17,7 +17,7 @@ export function eventRow(event, withAccount = true) {
   const time = element("time", { dateTime: event.Timestamp, title: event.Timestamp }, localTime(event.Timestamp));
   row.append(cell("time", time));
   if (withAccount) {
-    const button = element("button", { type: "button", className: "account" }, String(event.ID));
+    const button = element("button", { type: "button", className: "link" }, String(event.ID));
     button.setAttribute("aria-label", `Account ${event.ID}`);
     button.dataset.account = event.ID;
     row.append(cell("account", button));

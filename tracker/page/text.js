@@ -6,16 +6,14 @@ export const SHORT = 300;
 const HIDDEN = /[\u0000-\u001f\u007f-\u009f\u061c\u200b-\u200f\u2028-\u202e\u2060-\u2069\ufeff\ufff9-\ufffb]|[\ud800-\udbff](?![\udc00-\udfff])|(?<![\ud800-\udbff])[\udc00-\udfff]/g;
 
 /**
- * Text with what can't be seen, or changes how the rest is seen (controls, directions), made visible.
+ * Text with what can't be seen, or changes how the rest is seen (controls, directions), made visible, as JSON would escape it.
  * @param {string} text
  * @param {boolean} [lines] whether ends of lines and tabs may stay
  */
 export function visible(text, lines = false) {
   return text.replace(HIDDEN, (character) => {
     if (lines && (character === "\n" || character === "\t")) return character;
-    const code = character.charCodeAt(0);
-    if (code < 0x20) return String.fromCharCode(0x2400 + code);
-    return code === 0x7f ? "\u2421" : `\\u${code.toString(16).padStart(4, "0")}`;
+    return `\\u${character.charCodeAt(0).toString(16).padStart(4, "0")}`;
   });
 }
 
