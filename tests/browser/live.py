@@ -90,6 +90,13 @@ class LivePage:
         """Return the states and the texts that the connection had, one after the other."""
         return [(state, text) for state, text in self.page.evaluate("connections")]
 
+    def sideways(self) -> int:
+        """Return how many pixels the page is wider than the window."""
+        wider: int = self.page.evaluate(
+            "(({ scrollWidth, clientWidth }) => scrollWidth - clientWidth)(document.documentElement)"
+        )
+        return wider
+
     def longest_task(self) -> float:
         """Return the milliseconds of the longest task since the last call."""
         longest: float = self.page.evaluate("Math.max(0, ...longTasks.splice(0))")

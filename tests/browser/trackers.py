@@ -127,10 +127,20 @@ class Tracker:
 
     # -- what it is asked for --------------------------------------------------------------------------------------
 
-    def send(self, account: int, *data: Any, headers: dict[str, str] | None = None) -> list[str]:
-        """Send events, one after the other, and return their positions."""
-        with httpx.Client(base_url=self.url, timeout=20) as client:
-            return [_put(client, account, item, headers or {}) for item in data]
+    def put(self, account: int, body: bytes, content_type: str = "text/plain; charset=utf-8") -> str:
+        """Send an event, and return its position."""
+        answer = httpx.put(f"{self.url}/{account}", content=body, headers={"Content-Type": content_type}, timeout=20)
+        assert answer.status_code == 202, answer.text
+        return answer.headers["Event-Position"]
+
+    def send(self, account: int, *data: Any) -> list[str]:
+        """Send events, one after the other, strings as text and all else as JSON; return their positions."""
+        return [
+            self.put(account, item.encode())
+            if isinstance(item, str)
+            else self.put(account, json.dumps(item).encode(), "application/json")
+            for item in data
+        ]
 
     def send_many(self, items: Sequence[tuple[int, Any]]) -> None:
         """Send events, given as account and data, in one request."""
@@ -159,14 +169,6 @@ class Tracker:
         answer = httpx.get(f"{self.url}/events", params=query, timeout=20).raise_for_status()
         found: list[dict[str, Any]] = answer.json()["Events"]
         return found
-
-
-def _put(client: httpx.Client, account: int, data: Any, headers: dict[str, str]) -> str:
-    kind = "text/plain; charset=utf-8" if isinstance(data, str) else "application/json"
-    body = data if isinstance(data, str) else json.dumps(data)
-    answer = client.put(f"/{account}", content=body.encode(), headers={"Content-Type": kind, **headers})
-    assert answer.status_code == 202, answer.text
-    return answer.headers["Event-Position"]
 
 
 class Writer:
