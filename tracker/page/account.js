@@ -2,7 +2,7 @@
 
 import { ask } from "./api.js";
 import { eventRow, gapRow, toggle } from "./rows.js";
-import { visible } from "./text.js";
+import { exact, visible } from "./text.js";
 
 const PAGE = 50;
 const $ = (id) => document.getElementById(id);
@@ -58,7 +58,8 @@ export class AccountDialog {
     const before = this.#before;
     $("older").disabled = true;
     await this.#try(async (id) => {
-      const { body } = await ask(`/events?account=${id}&before=${before}&limit=${PAGE}`);
+      const { text } = await ask(`/events?account=${id}&before=${before}&limit=${PAGE}`);
+      const body = exact(text);
       if (id !== this.#id || before !== this.#before) return;
       this.#before = body.Position;
       const found = [...body.Events.map((event) => [event.Seq, eventRow(event, false)]), ...body.Gaps.map((gap) => [gap.ToSeq ?? 0, gapRow(gap, 4)])];

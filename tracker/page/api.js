@@ -14,7 +14,7 @@ export class Problem extends Error {
  * Ask the tracker.
  * @param {string} path
  * @param {{method?: string, body?: string, type?: string}} [request]
- * @returns {Promise<{body: any, headers: Headers}>} the answer's JSON, or null if it is empty
+ * @returns {Promise<{body: any, text: string, headers: Headers}>} the answer's JSON, or null if it is empty; and as it came
  * @throws {Problem} with the detail that the tracker gave
  */
 export async function ask(path, { method = "GET", body, type = "application/json" } = {}) {
@@ -34,5 +34,5 @@ export async function ask(path, { method = "GET", body, type = "application/json
     // A proxy in front may answer in its own words.
   }
   if (!response.ok) throw new Problem(json?.detail ?? `The answer was ${response.status}.`, response.status);
-  return { body: json, headers: response.headers };
+  return { body: json, text, headers: response.headers };
 }

@@ -29,8 +29,8 @@ const FINAL = new Set([1003, 1007, 1008, 1009]);
  * @param {object} options
  * @param {"all" | Iterable<number>} options.accounts at most MOST_ACCOUNTS IDs
  * @param {string} [options.since] where to begin: a Position, a duration such as "10m", a time, or "all"; without it, now
- * @param {(frame: object) => void} options.onFrame is called with each event (`ID`, `Timestamp`, `Data`, `Host`,
- *   `Position`, `Seq`) and each control frame (told apart by the key `Frame`), in order
+ * @param {(frame: object, text: string) => void} options.onFrame is called with each event (`ID`, `Timestamp`, `Data`, `Host`,
+ *   `Position`, `Seq`) and each control frame (told apart by the key `Frame`), in order, and with its JSON
  * @param {(state: State) => void} [options.onState] is called when the connection's state changes
  * @param {string | URL} [options.url] of `/events`, by default of the server of the page
  * @returns {Stream}
@@ -141,11 +141,11 @@ class Stream {
   #take(socket, data) {
     for (const text of data.split("\n")) {
       if (socket !== this.#socket) return; // the last frame led to another connection
-      if (text) this.#frame(JSON.parse(text));
+      if (text) this.#frame(JSON.parse(text), text);
     }
   }
 
-  #frame(frame) {
+  #frame(frame, text) {
     if (frame.Position) this.position = frame.Position;
     if (frame.Frame === undefined) {
       if (this.#wanted !== null && !this.#wanted.has(frame.ID)) return;
@@ -157,11 +157,11 @@ class Stream {
     } else if (frame.Frame === "lagging") {
       this.#comeTo(frame.Behind);
     } else if (frame.Frame === "bye" && !frame.Retry) {
-      this.#onFrame(frame);
+      this.#onFrame(frame, text);
       this.#end(frame.Reason);
       return;
     }
-    this.#onFrame(frame);
+    this.#onFrame(frame, text);
   }
 
   #comeTo(behind) {

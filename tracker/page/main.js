@@ -6,7 +6,7 @@ import { follow } from "./events.js";
 import { listenToForms } from "./forms.js";
 import { EventList } from "./list.js";
 import { watchRates } from "./rate.js";
-import { count } from "./text.js";
+import { count, exact } from "./text.js";
 
 /** How many events are kept while the list is paused; beyond that the log keeps them. */
 const PAUSED_MOST = 5000;
@@ -51,7 +51,8 @@ function open(since) {
   return follow({ accounts: choice.accounts, since, onFrame: take, onState: (now) => ((state = now), showConnection()) });
 }
 
-function take(frame) {
+function take(frame, text) {
+  if (typeof frame.Data === "number" || typeof frame.Data === "object") frame = exact(text);
   if (frame.Frame === "error") {
     if (frame.ID) choice.refuse(frame.ID, frame.Detail);
     else notice(frame.Detail);

@@ -1,6 +1,6 @@
 // Events and gaps as rows of a table.
 
-import { SHORT, count, full, line, localTime } from "./text.js";
+import { SHORT, count, full, hasParts, line, localTime } from "./text.js";
 
 /** The events whose rows are in a document, for when they are opened. */
 const shown = new WeakMap();
@@ -57,7 +57,7 @@ export function toggle(button) {
 function dataCell(event) {
   const text = element("span", { className: "text" }, short(event.Data));
   const found = cell("data", text);
-  const isObject = typeof event.Data === "object" && event.Data !== null;
+  const isObject = hasParts(event.Data);
   if (isObject || line(event.Data).length > SHORT || /\n/.test(event.Data)) {
     const button = element("button", { type: "button", className: "more" }, "{ }");
     if (!isObject) button.textContent = "…";

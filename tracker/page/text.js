@@ -17,6 +17,17 @@ export function visible(text, lines = false) {
   });
 }
 
+/** What JSON says, with the numbers that JavaScript would write differently (1.10, 2^64) as they are written there. */
+export function exact(json) {
+  if (!JSON.rawJSON) return JSON.parse(json);
+  return JSON.parse(json, (_, value, { source }) => (typeof value === "number" && String(value) !== source ? JSON.rawJSON(source) : value));
+}
+
+/** Whether data have parts: they are shown over several lines when they are opened. */
+export function hasParts(data) {
+  return typeof data === "object" && data !== null && !JSON.isRawJSON?.(data);
+}
+
 /** An event's data on one line: a string as it is, anything else as JSON. */
 export function line(data) {
   return visible(typeof data === "string" ? data : JSON.stringify(data));
