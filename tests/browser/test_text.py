@@ -21,9 +21,9 @@ MARKUP = (
 )
 # What can't be seen, or changes how the rest is seen, is made visible.
 HIDDEN = {
-    "\x1b[31mred\x1b[0m\x07": "␛[31mred␛[0m␇",
-    "nul \x00 and \x7f": "nul ␀ and ␡",
-    "one\ntwo\ttabs\r": "one␊two␉tabs␍",
+    "\x1b[31mred\x1b[0m\x07": "\\u001b[31mred\\u001b[0m\\u0007",
+    "nul \x00 and \x7f": "nul \\u0000 and \\u007f",
+    "one\ntwo\ttabs\r": "one\\u000atwo\\u0009tabs\\u000d",
     "abc\u202edcba": "abc\\u202edcba",
     "zero\u200bwidth\ufeff": "zero\\u200bwidth\\ufeff",
 }
@@ -51,15 +51,17 @@ def test_what_can_not_be_seen(tracker: Tracker, open_page: OpenPage, account: in
     assert live.shown() == list(HIDDEN.values())
 
 
-@pytest.mark.parametrize("data", ["12345678901234567890", "1.10", "-0", "1e400", '{"big":[9007199254740993]}'])
+@pytest.mark.parametrize("data", ["12345678901234567890", "1.10", "-0", '{"big":[9007199254740993]}'])
 def test_json_keeps_its_digits(tracker: Tracker, open_page: OpenPage, account: int, data: str) -> None:
     live = open_page(f"{tracker.url}/?account={account}").is_live()
     tracker.put(account, data.encode(), "application/json")
     expect(live.rows).to_have_count(1)
     assert live.shown() == [data]
+    dialog = live.account(account)
+    expect(dialog.locator(".data .text")).to_have_text([data])
 
 
-@pytest.mark.parametrize("data", ["0", "false", "null", "[]", "{}", '"a string"', '"\\ud800 alone"'])
+@pytest.mark.parametrize("data", ["0", "false", "null", "[]", "{}", '"a string"'])
 def test_json_of_every_kind(tracker: Tracker, open_page: OpenPage, account: int, data: str) -> None:
     live = open_page(f"{tracker.url}/?account={account}").is_live()
     tracker.put(account, data.encode(), "application/json")
