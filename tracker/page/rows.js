@@ -58,7 +58,7 @@ function dataCell(event) {
   const text = element("span", { className: "text" }, short(event.Data));
   const found = cell("data", text);
   const isObject = hasParts(event.Data);
-  if (isObject || line(event.Data).length > SHORT || /\n/.test(event.Data)) {
+  if (isObject || line(event.Data).length > SHORT || (typeof event.Data === "string" && event.Data.includes("\n"))) {
     const button = element("button", { type: "button", className: "more" }, "{ }");
     if (!isObject) button.textContent = "…";
     button.setAttribute("aria-expanded", "false");
