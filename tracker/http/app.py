@@ -12,7 +12,7 @@ from quart import Response, current_app, has_websocket_context, request, websock
 from quart_trio import QuartTrio
 from quart_trio.wrappers import TrioRequest, TrioWebsocket
 from werkzeug.exceptions import BadRequest, HTTPException, MethodNotAllowed, RequestEntityTooLarge, RequestTimeout
-from werkzeug.routing import MapAdapter
+from werkzeug.routing import MapAdapter, UnicodeConverter, ValidationError
 from werkzeug.routing.exceptions import WebsocketMismatch
 
 from shared.errors import TrackerError, first_leaf
@@ -24,6 +24,7 @@ from tracker.board import Seat
 from tracker.http import (
     accounts_resource,
     bulk_resource,
+    documentation,
     event_resource,
     limits,
     operations,
@@ -75,6 +76,7 @@ def create_app(
     app.places = Places(max_followers)
     # White space and escapes make a body larger than the data in it; what counts is checked once that is known.
     app.config["MAX_CONTENT_LENGTH"] = 4 * max_data
+    app.url_map.converters["default"] = NoResource
     app.url_map.merge_slashes = False  # its redirect would be the one answer of ours in HTML
     app.before_request(_options_of_the_server)
     app.register_blueprint(rate_resource.blueprint(rates, tallies))
@@ -85,6 +87,7 @@ def create_app(
     app.register_blueprint(bulk_resource.blueprint(tracking, max_data))
     app.register_blueprint(operations.blueprint(healths, seat))
     app.register_blueprint(page_resource.blueprint())
+    app.register_blueprint(documentation.blueprint(app))
     app.after_request(_no_type_without_body)
     app.after_request(_counted)
     app.after_websocket(_counted_websocket)
@@ -142,6 +145,15 @@ async def _http_error(error: HTTPException) -> Response:
 
 def _respond(problem: problems.Problem) -> Response:
     return Response(problem.body(), problem.status, problem.headers())
+
+
+class NoResource(UnicodeConverter):
+    """A part of a path that is no resource of its own: `/events` is no account, with whatever method."""
+
+    def to_python(self, value: str) -> str:
+        if any(rule.rule == f"/{value}" for rule in self.map.iter_rules()):
+            raise ValidationError
+        return value
 
 
 class Socket(TrioWebsocket):
