@@ -47,6 +47,42 @@ def blueprint(accounts: Accounts) -> Blueprint:
     """The resource, over running `Accounts`."""
     routes = Blueprint("accounts", __name__)
 
+    @routes.get("/accounts")
+    @describe(
+        "accounts",
+        {
+            200: answer(
+                "A page of accounts, by ID.",
+                content("application/json", AccountsPage, {"Accounts": [_EXAMPLE]}),
+                headers={"Link": ('The next page, with rel="next", if there is one.', {"type": "string"})},
+            )
+        },
+        refused=[400, 503],
+        parameters=[
+            query("after", "Begin after this ID.", {"type": "integer", "minimum": 0, "default": 0}),
+            query(
+                "limit",
+                "At most so many.",
+                {"type": "integer", "minimum": 1, "maximum": MAX_LIMIT, "default": DEFAULT_LIMIT},
+            ),
+            query("active", "Only those that are active, or only those that are not.", {"type": "boolean"}),
+            query(
+                "name",
+                "How the name begins, in any case.",
+                {"type": "string", "maxLength": 255, "pattern": "^[^\\x00]*$"},
+            ),
+        ],
+    )
+    async def get_page() -> Response:
+        """Return accounts, page by page."""
+        asked = parse_query(request.query_string)
+        found = await accounts.page(asked.after, asked.limit + 1, asked.active, asked.name)
+        page, more = found[: asked.limit], found[asked.limit :]
+        headers = {"Cache-Control": "no-store"}
+        if more:
+            headers["Link"] = f'</accounts?{asked.next(page[-1].id)}>; rel="next"'
+        return Response(msgspec.json.encode(AccountsPage(page)), 200, headers, content_type="application/json")
+
     @routes.get("/<id>")
     @describe(
         "accounts",
@@ -92,42 +128,6 @@ def blueprint(accounts: Accounts) -> Blueprint:
         if change.name is msgspec.UNSET and change.is_active is msgspec.UNSET:
             raise Refused('There is nothing to change; send "Name", "IsActive" or both.')
         return _answer(await accounts.update(account, _given(change.name), _given(change.is_active)))
-
-    @routes.get("/accounts")
-    @describe(
-        "accounts",
-        {
-            200: answer(
-                "A page of accounts, by ID.",
-                content("application/json", AccountsPage, {"Accounts": [_EXAMPLE]}),
-                headers={"Link": ('The next page, with rel="next", if there is one.', {"type": "string"})},
-            )
-        },
-        refused=[400, 503],
-        parameters=[
-            query("after", "Begin after this ID.", {"type": "integer", "minimum": 0, "default": 0}),
-            query(
-                "limit",
-                "At most so many.",
-                {"type": "integer", "minimum": 1, "maximum": MAX_LIMIT, "default": DEFAULT_LIMIT},
-            ),
-            query("active", "Only those that are active, or only those that are not.", {"type": "boolean"}),
-            query(
-                "name",
-                "How the name begins, in any case.",
-                {"type": "string", "maxLength": 255, "pattern": "^[^\\x00]*$"},
-            ),
-        ],
-    )
-    async def get_page() -> Response:
-        """Return accounts, page by page."""
-        asked = parse_query(request.query_string)
-        found = await accounts.page(asked.after, asked.limit + 1, asked.active, asked.name)
-        page, more = found[: asked.limit], found[asked.limit :]
-        headers = {"Cache-Control": "no-store"}
-        if more:
-            headers["Link"] = f'</accounts?{asked.next(page[-1].id)}>; rel="next"'
-        return Response(msgspec.json.encode(AccountsPage(page)), 200, headers, content_type="application/json")
 
     return routes
 

@@ -70,7 +70,7 @@ def blueprint(tracking: Tracking, max_data: int) -> Blueprint:
         parameters=[IDEMPOTENCY_KEY],
         body={
             **content("application/json", {"type": "array", "items": _ITEM, "maxItems": MAX_ITEMS}, [_IN]),
-            **content(LINES[0], _LINE, msgspec.json.encode(_IN).decode() + "\n"),
+            **content(LINES[0], {"description": "An item on each line."}, msgspec.json.encode(_IN).decode() + "\n"),
         },
     )
     async def post() -> Response:

@@ -76,7 +76,7 @@ IDEMPOTENCY_KEY: Schema = {
     "name": "Idempotency-Key",
     "in": "header",
     "description": "The same key within 10 minutes gives the first answer again, and makes no second event.",
-    "schema": {"type": "string", "pattern": "^[!-~]{1,255}$"},
+    "schema": {"type": "string", "pattern": "^[!-~]([ -~]{0,253}[!-~])?$"},
 }
 _CONTROLS = (frames.Ready, frames.Gap, frames.Lagging, frames.Error, frames.Bye)
 _PROBLEMS = {
