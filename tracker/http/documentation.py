@@ -220,8 +220,8 @@ Errors are `application/problem+json` (RFC 9457). To a method that a resource do
 
 _FOLLOWING = """\
 A WebSocket at `/events`: frames come as text messages, one or more in each with newlines between. An event is a frame
-as it is; the others are told apart by `Frame`. Whoever comes again with `since=` the last Position it saw misses nothing
-and gets nothing twice.
+as it is; the others are told apart by `Frame`. Whoever comes again with `since=` the last Position it saw misses
+nothing and gets nothing twice.
 
 It closes with 1001 (the tracker stops), 1008 (refused), 1009 (message too large), 1011 (fault) or 1013 (too many
 followers); before that comes a `bye` frame, which says whether to come again. Quiet connections get a ping every 15 s.
