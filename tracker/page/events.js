@@ -81,6 +81,7 @@ class Stream {
     if (added.length) wish.Follow = added;
     if (left.length) wish.Unfollow = left;
     if (added.length || left.length) this.#socket.send(JSON.stringify(wish));
+    if (added.length) this.#tell({ name: "catching-up", behind: this.#behind }); // they are followed from a ready frame on
   }
 
   /** Connect again, now. */

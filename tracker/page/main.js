@@ -16,7 +16,8 @@ const $ = (id) => document.getElementById(id);
 
 const choice = new Choice(() => {
   if (paused?.left) return; // the stream begins anew when it goes on
-  stream.setAccounts(choice.accounts);
+  if (state.name === "ended") stream = open(stream.position); // as it was, it was refused
+  else stream.setAccounts(choice.accounts);
   showEmpty();
 });
 const dialog = new AccountDialog(choice);
