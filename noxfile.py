@@ -1,5 +1,5 @@
-"""What is checked, and how: `nox -s tests`, `nox -s lint`, `nox -s types`; and what takes minutes: `nox -s faults`,
-`nox -s bench`."""
+"""What is checked, and how: `nox -s tests`, `nox -s browser`, `nox -s lint`, `nox -s types`; and what takes minutes:
+`nox -s faults`, `nox -s bench`."""
 
 import shutil
 import subprocess
@@ -21,6 +21,13 @@ def tests(session: nox.Session) -> None:
     session.run("coverage", "run", "-m", "pytest", *session.posargs)
     session.run("coverage", "combine", "--quiet")
     session.run("coverage", "report", *(["--fail-under=0"] if session.posargs else []))
+
+
+@nox.session
+def browser(session: nox.Session) -> None:
+    """The page in a real Chromium (Debian: apt-get install chromium). Leaves pictures of it in build/screenshots."""
+    session.install("-e", ".[dev]")
+    session.run("pytest", *(session.posargs or ["tests/browser"]))
 
 
 @nox.session

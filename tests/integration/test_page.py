@@ -46,13 +46,13 @@ async def test_each_file_is_served_and_asked_for_once(client: httpx.AsyncClient,
 
 
 async def test_all_that_the_page_refers_to_is_there(client: httpx.AsyncClient) -> None:
-    page = (await client.get("/", headers={"Accept": CHROMIUM})).text
-    referred = set(re.findall(r'(?:href|src)="/page/([^"]+)"', page))
+    pages = [(await client.get(path, headers={"Accept": CHROMIUM})).text for path in ("/", "/docs")]
+    referred = {name for page in pages for name in re.findall(r'(?:href|src)="/page/([^"]+)"', page)}
     for name in FILES:
         if name.endswith(".js"):
             referred |= set(re.findall(r'from "\./([^"]+)"', (await client.get(f"/page/{name}")).text))
     assert referred <= set(FILES)
-    assert set(FILES) - referred == {"index.html"}
+    assert set(FILES) - referred == {"index.html", "docs.html"}
 
 
 async def test_nothing_else_is_served(client: httpx.AsyncClient) -> None:

@@ -13,12 +13,14 @@ from shared.errors import Refused
 from shared.events import account_id
 from tracker.accounts import Account, Accounts, Name
 from tracker.http import query as queries
+from tracker.http.documentation import ID, answer, content, describe, query
 
 T = TypeVar("T")
 
 MAX_LIMIT = 1000
 DEFAULT_LIMIT = 100
 _KNOWN = ("after", "limit", "active", "name")
+_EXAMPLE = {"ID": 1000, "Name": "4cc2e9b3", "IsActive": True}
 
 
 class NewAccount(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -35,37 +37,97 @@ class AccountChange(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     is_active: bool | msgspec.UnsetType = msgspec.field(name="IsActive", default=msgspec.UNSET)
 
 
+class AccountsPage(msgspec.Struct, frozen=True, rename="pascal"):
+    """A page of accounts."""
+
+    accounts: list[Account]
+
+
 def blueprint(accounts: Accounts) -> Blueprint:
     """The resource, over running `Accounts`."""
     routes = Blueprint("accounts", __name__)
 
+    @routes.get("/accounts")
+    @describe(
+        "accounts",
+        {
+            200: answer(
+                "A page of accounts, by ID.",
+                content("application/json", AccountsPage, {"Accounts": [_EXAMPLE]}),
+                headers={"Link": ('The next page, with rel="next", if there is one.', {"type": "string"})},
+            )
+        },
+        refused=[400, 503],
+        parameters=[
+            query("after", "Begin after this ID.", {"type": "integer", "minimum": 0, "default": 0}),
+            query(
+                "limit",
+                "At most so many.",
+                {"type": "integer", "minimum": 1, "maximum": MAX_LIMIT, "default": DEFAULT_LIMIT},
+            ),
+            query("active", "Only those that are active, or only those that are not.", {"type": "boolean"}),
+            query(
+                "name",
+                "How the name begins, in any case.",
+                {"type": "string", "maxLength": 255, "pattern": "^[^\\x00]*$"},
+            ),
+        ],
+    )
+    async def get_page() -> Response:
+        """Return accounts, page by page."""
+        asked = parse_query(request.query_string)
+        found = await accounts.page(asked.after, asked.limit + 1, asked.active, asked.name)
+        page, more = found[: asked.limit], found[asked.limit :]
+        headers = {"Cache-Control": "no-store"}
+        if more:
+            headers["Link"] = f'</accounts?{asked.next(page[-1].id)}>; rel="next"'
+        return Response(msgspec.json.encode(AccountsPage(page)), 200, headers, content_type="application/json")
+
     @routes.get("/<id>")
+    @describe(
+        "accounts",
+        {200: answer("The account.", content("application/json", Account, _EXAMPLE))},
+        refused=[400, 404, 503],
+        parameters=[ID],
+    )
     async def get(id: str) -> Response:
+        """Return an account."""
         return _answer(await accounts.get(account_id(id)))
 
     @routes.post("/")
+    @describe(
+        "accounts",
+        {
+            201: answer(
+                "The new account.",
+                content("application/json", Account, _EXAMPLE),
+                headers={"Location": ("Its URL.", {"type": "string", "pattern": "^/[0-9]+$"})},
+            )
+        },
+        refused=[400, 408, 413, 503, 504],
+        body=content("application/json", NewAccount, {"Name": "4cc2e9b3", "IsActive": True}),
+    )
     async def post() -> Response:
+        """Make an account."""
         new = await _body(NewAccount)
         account = await accounts.create(new.name, new.is_active)
         return _answer(account, 201, {"Location": f"/{account.id}"})
 
     @routes.patch("/<id>")
+    @describe(
+        "accounts",
+        {200: answer("The account as it is now.", content("application/json", Account, _EXAMPLE))},
+        refused=[400, 404, 408, 413, 503, 504],
+        parameters=[ID],
+        body=content("application/json", AccountChange, {"IsActive": False}),
+    )
     async def patch(id: str) -> Response:
+        """Change an account's name, its state, or both."""
         account = account_id(id)
         change = await _body(AccountChange)
         if change.name is msgspec.UNSET and change.is_active is msgspec.UNSET:
             raise Refused('There is nothing to change; send "Name", "IsActive" or both.')
         return _answer(await accounts.update(account, _given(change.name), _given(change.is_active)))
-
-    @routes.get("/accounts")
-    async def get_page() -> Response:
-        query = parse_query(request.query_string)
-        found = await accounts.page(query.after, query.limit + 1, query.active, query.name)
-        page, more = found[: query.limit], found[query.limit :]
-        headers = {"Cache-Control": "no-store"}
-        if more:
-            headers["Link"] = f'</accounts?{query.next(page[-1].id)}>; rel="next"'
-        return Response(msgspec.json.encode({"Accounts": page}), 200, headers, content_type="application/json")
 
     return routes
 
@@ -86,9 +148,9 @@ class AccountsQuery(msgspec.Struct, frozen=True):
         return urlencode({"after": after, "limit": self.limit, **some, **named})
 
 
-def parse_query(query: bytes) -> AccountsQuery:
+def parse_query(text: bytes) -> AccountsQuery:
     """Return what a query string asks for. Raises Refused."""
-    given = queries.parse(query, _KNOWN, "accounts")
+    given = queries.parse(text, _KNOWN, "accounts")
     after = queries.once(given, "after") or "0"
     active = queries.once(given, "active")
     if active not in (None, "true", "false"):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import re
 from collections.abc import Sequence
 from typing import Any, cast
 
@@ -12,7 +13,7 @@ from quart import Response, current_app, has_websocket_context, request, websock
 from quart_trio import QuartTrio
 from quart_trio.wrappers import TrioRequest, TrioWebsocket
 from werkzeug.exceptions import BadRequest, HTTPException, MethodNotAllowed, RequestEntityTooLarge, RequestTimeout
-from werkzeug.routing import MapAdapter
+from werkzeug.routing import Map, MapAdapter, UnicodeConverter
 from werkzeug.routing.exceptions import WebsocketMismatch
 
 from shared.errors import TrackerError, first_leaf
@@ -24,6 +25,7 @@ from tracker.board import Seat
 from tracker.http import (
     accounts_resource,
     bulk_resource,
+    documentation,
     event_resource,
     limits,
     operations,
@@ -75,16 +77,18 @@ def create_app(
     app.places = Places(max_followers)
     # White space and escapes make a body larger than the data in it; what counts is checked once that is known.
     app.config["MAX_CONTENT_LENGTH"] = 4 * max_data
+    app.url_map.converters["default"] = AccountId
     app.url_map.merge_slashes = False  # its redirect would be the one answer of ours in HTML
     app.before_request(_options_of_the_server)
     app.register_blueprint(rate_resource.blueprint(rates, tallies))
-    app.register_blueprint(accounts_resource.blueprint(accounts))
     app.register_blueprint(stream_resource.blueprint(feed, event_log, accounts, Origins(allow_origin), app.places))
     app.put_event = event_resource.put_event(tracking, max_data)
-    app.register_blueprint(event_resource.blueprint(app.put_event))
     app.register_blueprint(bulk_resource.blueprint(tracking, max_data))
     app.register_blueprint(operations.blueprint(healths, seat))
     app.register_blueprint(page_resource.blueprint())
+    app.register_blueprint(documentation.blueprint(app))
+    app.register_blueprint(accounts_resource.blueprint(accounts))
+    app.register_blueprint(event_resource.blueprint(app.put_event))
     app.after_request(_no_type_without_body)
     app.after_request(_counted)
     app.after_websocket(_counted_websocket)
@@ -142,6 +146,16 @@ async def _http_error(error: HTTPException) -> Response:
 
 def _respond(problem: problems.Problem) -> Response:
     return Response(problem.body(), problem.status, problem.headers())
+
+
+class AccountId(UnicodeConverter):
+    """The one part of a path that may be anything but a resource that has a route already: `/events` is no account,
+    whatever the method. Routes with it must come last."""
+
+    def __init__(self, map: Map) -> None:
+        super().__init__(map)
+        taken = "|".join(re.escape(rule.rule[1:]) for rule in map.iter_rules() if not rule.arguments)
+        self.regex = f"(?!(?:{taken})$)[^/]+"
 
 
 class Socket(TrioWebsocket):

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from typing import Any, cast
 
+import msgspec
 import trio
 from quart import Blueprint, Response, current_app, request
 from werkzeug.exceptions import ServiceUnavailable, UnsupportedMediaType
@@ -15,6 +16,7 @@ from tracker.http import limits, problems
 from tracker.http.bulk import Bulk, result
 from tracker.http.bulk_items import Array, Parsed
 from tracker.http.bulk_stream import OVERLOADED, Answers, Incoming
+from tracker.http.documentation import IDEMPOTENCY_KEY, POSITION, answer, content, describe
 from tracker.http.intake import idempotency_key
 from tracker.http.sessions import KEEPALIVE
 from tracker.http.stream_resource import STREAM_HEADERS
@@ -32,6 +34,21 @@ STREAMS = 256
 LINES = ("application/x-ndjson", "application/ndjson", "application/jsonl", "application/x-jsonlines")
 _FORMS = f"expected application/json for an array of items, or {LINES[0]} for an item a line"
 _STEP = 500
+_ITEM = {"description": 'An object with "ID", an account, and "Data". Any other item has a problem as its result.'}
+_RESULT = {
+    "description": "Where the event stands in the log, or why it is not there.",
+    "oneOf": [
+        {
+            "type": "object",
+            "properties": {"Position": POSITION, "Seq": {"type": "integer", "minimum": 1}},
+            "required": ["Position", "Seq"],
+            "additionalProperties": False,
+        },
+        {"$ref": "#/components/schemas/Problem"},
+    ],
+}
+_LINE = {"type": "string", "description": "JSON, an object on each line."}
+_IN, _OUT = {"ID": 1, "Data": "a"}, {"Position": "6b9522b15de7-0-41", "Seq": 42}
 
 
 def blueprint(tracking: Tracking, max_data: int) -> Blueprint:
@@ -40,7 +57,28 @@ def blueprint(tracking: Tracking, max_data: int) -> Blueprint:
     arrays, streams = trio.Semaphore(ARRAYS), trio.Semaphore(STREAMS)
 
     @routes.post(ROUTE)
+    @describe(
+        "events",
+        {
+            200: answer(
+                "A result for each item, in order.",
+                content("application/json", {"type": "array", "items": _RESULT}, [_OUT]),
+                content(LINES[0], _LINE, msgspec.json.encode(_OUT).decode() + "\n"),
+            )
+        },
+        refused=[400, 408, 413, 415, 503, 504],
+        parameters=[IDEMPOTENCY_KEY],
+        body={
+            **content("application/json", {"type": "array", "items": _ITEM, "maxItems": MAX_ITEMS}, [_IN]),
+            **content(LINES[0], {"description": "An item on each line."}, msgspec.json.encode(_IN).decode() + "\n"),
+        },
+    )
     async def post() -> Response:
+        """Send many events at once.
+
+        An array is answered as a whole; lines are committed and answered as they come, in a stream that needs no end.
+        An item that is refused spoils no other. Of a body that breaks off in the middle, the items before that count.
+        """
         if request.headers.get("Content-Encoding", "identity").lower() != "identity":
             raise UnsupportedMediaType("The body has a Content-Encoding: expected none.")
         bulk = Bulk(tracking, idempotency_key(request.headers.getlist("Idempotency-Key")))

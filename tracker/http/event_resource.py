@@ -11,6 +11,7 @@ from shared.appending import Appended
 from shared.errors import TrackerError
 from shared.events import account_id
 from tracker import metrics
+from tracker.http.documentation import ID, IDEMPOTENCY_KEY, POSITION, answer, content, describe, query
 from tracker.http.intake import event_data, idempotency_key
 from tracker.tracking import Tracking
 
@@ -46,7 +47,26 @@ def blueprint(put_event: PutEvent) -> Blueprint:
     routes = Blueprint("event", __name__)
 
     @routes.put(ROUTE)
+    @describe(
+        "events",
+        {202: answer("It is in the log, on disk.", headers={"Event-Position": ("Where it stands there.", POSITION)})},
+        refused=[400, 404, 408, 413, 503, 504],
+        parameters=[
+            ID,
+            query("data", "The data, if it is no body.", {"type": "string", "minLength": 1}, "hello"),
+            IDEMPOTENCY_KEY,
+        ],
+        body={
+            **content("text/plain", {"type": "string", "minLength": 1}, "hello"),
+            **content("application/json", {}, {"amount": 7}),
+        },
+        body_required=False,
+    )
     async def put(id: str) -> Response:
+        """Send an event for an account.
+
+        Its data is `data=` in the query, or the body; at most 64 KiB as JSON (a setting). The account must be active.
+        """
         body = cast(bytes, await request.get_data(cache=False))  # before any refusal: else the connection must close
         headers = request.headers
         keys = headers.getlist("Idempotency-Key")

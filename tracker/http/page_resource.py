@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from importlib.resources import files
 
 from quart import Blueprint, Response, request
+from quart_schema import hide
 from werkzeug.datastructures import MIMEAccept
 from werkzeug.exceptions import NotFound
 from werkzeug.http import parse_accept_header
@@ -22,23 +23,31 @@ _POLICY = (
 
 
 @dataclass(frozen=True)
-class _File:
+class File:
+    """A file as it is served."""
+
     content: bytes
     content_type: str
     etag: str
 
 
-def _load() -> dict[str, _File]:
+def _load() -> dict[str, File]:
     found = {}
     for entry in files("tracker").joinpath("page").iterdir():
-        kind = mimetypes.guess_type(entry.name)[0]
-        if kind is not None:
-            content = entry.read_bytes()
-            found[entry.name] = _File(content, f"{kind}; charset=utf-8", hashlib.sha256(content).hexdigest()[:20])
+        if entry.is_file():
+            found[entry.name] = _file(entry.name, entry.read_bytes())
     return found
 
 
+def _file(name: str, content: bytes) -> File:
+    kind = mimetypes.guess_type(name)[0] or "application/octet-stream"
+    return File(content, f"{kind}; charset=utf-8", hashlib.sha256(content).hexdigest()[:20])
+
+
 _FILES = _load()
+SWAGGER = ("swagger-ui-bundle.js", "swagger-ui.css")
+"""The files of Swagger UI that the documentation needs. They come with the package flask-swagger-ui, and are read when
+they are asked for."""
 
 
 def blueprint() -> Blueprint:
@@ -46,10 +55,11 @@ def blueprint() -> Blueprint:
     routes = Blueprint("page", __name__)
 
     @routes.get("/page/<name>")
+    @hide
     async def get_file(name: str) -> Response:
         if name not in _FILES:
             raise NotFound(f"The page has no file {name[:40]!r}. It begins at / in a browser.")
-        response = _answer(_FILES[name])
+        response = answer(_FILES[name])
         # A module is of use in the pages of others, too; it is the events that are guarded.
         response.headers["Access-Control-Allow-Origin"] = "*"
         return response
@@ -64,15 +74,21 @@ def wanted(accept: str) -> bool:
     return best == "text/html"
 
 
-def page() -> Response:
-    """The page itself."""
-    response = _answer(_FILES["index.html"])
-    response.headers["Content-Security-Policy"] = _POLICY
+def page(name: str = "index.html", policy: str = _POLICY) -> Response:
+    """A whole page, and what it may load."""
+    response = answer(_FILES[name])
+    response.headers["Content-Security-Policy"] = policy
     response.headers["Referrer-Policy"] = "no-referrer"
     return response
 
 
-def _answer(file: _File) -> Response:
+def swagger(name: str) -> File:
+    """One of the files of Swagger UI."""
+    return _file(name, files("flask_swagger_ui").joinpath("dist", name).read_bytes())
+
+
+def answer(file: File) -> Response:
+    """The answer that carries a file, or says that it is the same as before."""
     # To be asked for each time, and sent only if it is new: so a new tracker has a new page at once.
     headers = {"Cache-Control": "no-cache", "ETag": f'"{file.etag}"', "X-Content-Type-Options": "nosniff"}
     if request.if_none_match.contains(file.etag):

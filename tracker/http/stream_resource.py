@@ -22,6 +22,7 @@ from shared.position import START, Position, Since
 from shared.reading import Cursor, Page
 from tracker.http import stream_query
 from tracker.http.conversation import converse
+from tracker.http.documentation import EVENT, POSITION, answer, content, describe, query
 from tracker.http.endings import Ending
 from tracker.http.origin import Origins
 from tracker.http.sessions import Existing, Feed, Places, StreamBody, sort_out
@@ -33,6 +34,73 @@ STREAM_HEADERS = {
     "Cache-Control": "no-cache, no-store, no-transform",
     "X-Accel-Buffering": "no",  # nginx gathers what it passes on, unless it is told
 }
+
+
+_PAGE = {
+    "type": "object",
+    "properties": {
+        "Events": {"type": "array", "items": {"$ref": "#/components/schemas/Event"}},
+        "Gaps": {"type": "array", "items": {"$ref": "#/components/schemas/Gap"}},
+        "Position": {**POSITION, "description": "Ask on from here, with since= or before=."},
+        "Behind": {"type": "integer", "minimum": 0, "description": "How many events are still to come."},
+        "Errors": {"type": "array", "items": {"$ref": "#/components/schemas/Error"}},
+    },
+    "required": ["Events", "Gaps", "Position", "Behind"],
+    "additionalProperties": False,
+    "examples": [{"Events": EVENT["examples"], "Gaps": [], "Position": "6b9522b15de7-0-41", "Behind": 0}],
+}
+_STREAM = {"type": "string", "description": "Frames, for as long as the connection stands."}
+_POSITION = {"type": "string", "pattern": "^[0-9a-f]{12}-0-(0|[1-9][0-9]{0,14})$"}
+_PARAMETERS = [
+    {
+        **query(
+            "account",
+            "An account's ID, any number of times, or all.",
+            {
+                "anyOf": [
+                    {
+                        "type": "array",
+                        "items": {"type": "integer", "minimum": 1},
+                        "minItems": 1,
+                        "maxItems": stream_query.MAX_ACCOUNTS,
+                    },
+                    {"type": "string", "const": "all"},
+                ]
+            },
+        ),
+        "required": True,
+        "examples": {"two": {"value": [1, 2]}, "all": {"value": "all"}},
+    },
+    query(
+        "since",
+        "Where to begin: a Position, a duration (10m), a time (RFC 3339) or all. Without it a stream begins now, and a "
+        "page at the log's start.",
+        {
+            "anyOf": [
+                {"type": "string", "const": "all"},
+                {"type": "string", "pattern": "^[1-9][0-9]{0,5}[dhms]$"},
+                {"type": "string", "pattern": "^[0-9]{4}-[01][0-9]-[0-3][0-9]T[0-2][0-9]:[0-5][0-9]:[0-5][0-9]Z$"},
+                _POSITION,
+            ]
+        },
+        "10m",
+    ),
+    query(
+        "before",
+        "For a page of older events of one account, instead of since: a Position, or end.",
+        {"anyOf": [{"type": "string", "const": "end"}, _POSITION]},
+    ),
+    query(
+        "limit",
+        "At most so many events on a page.",
+        {
+            "type": "integer",
+            "minimum": 1,
+            "maximum": stream_query.MAX_LIMIT,
+            "default": stream_query.DEFAULT_LIMIT,
+        },
+    ),
+]
 
 
 class History(Protocol):
@@ -77,14 +145,34 @@ def blueprint(feed: Feed, history: History, accounts: Existing, origins: Origins
         return response
 
     @routes.get("/events")
+    @describe(
+        "events",
+        {
+            200: answer(
+                "A page of history, or a stream: what Accept asks for.",
+                content("application/json", _PAGE),
+                content("text/event-stream", _STREAM),
+                content("application/x-ndjson", _STREAM),
+                headers={"Link": ('The next page, with rel="next", if there is one.', {"type": "string"})},
+            )
+        },
+        refused=[400, 403, 404, 406, 503],
+        parameters=_PARAMETERS,
+    )
     async def get() -> Response:
+        """Return events: a page of them, or as they come.
+
+        `Accept: text/event-stream` and `application/x-ndjson` give streams of frames: events, and what there is to say
+        of them (they are described in [asyncapi.json](/asyncapi.json)). With server-sent events `Last-Event-ID` beats
+        `since`. Quiet streams get a keepalive every 15 s.
+        """
         kind, content_type = stream_query.negotiate(request.headers.get("Accept", ""))
-        query = stream_query.parse(
+        asked = stream_query.parse(
             request.query_string, kind, datetime.now(UTC), request.headers.get("Last-Event-ID", "")
         )
-        known = await _look_up(query, accounts)
+        known = await _look_up(asked, accounts)
         if kind is Kind.PAGE:
-            return await _page(history, query, known)
+            return await _page(history, asked, known)
         if request.method == "HEAD":
             response = Response(b"", 200, STREAM_HEADERS, content_type=content_type)
             response.headers.pop("Content-Length")
@@ -92,7 +180,7 @@ def blueprint(feed: Feed, history: History, accounts: Existing, origins: Origins
         if places.full:
             raise ServiceUnavailable("This tracker has as many followers as it can take. Try again.")
         stopping = cast(Any, current_app).stopping
-        follow = partial(feed.follow, known.accounts, query.since)
+        follow = partial(feed.follow, known.accounts, asked.since)
         response = Response(
             StreamBody(kind, follow, known.errors, places, stopping), 200, STREAM_HEADERS, content_type=content_type
         )
@@ -101,8 +189,8 @@ def blueprint(feed: Feed, history: History, accounts: Existing, origins: Origins
 
     @routes.websocket("/events")
     async def follow_events() -> None:
-        query = stream_query.parse(websocket.query_string, Kind.WEBSOCKET, datetime.now(UTC))
-        known = await _look_up(query, accounts)
+        asked = stream_query.parse(websocket.query_string, Kind.WEBSOCKET, datetime.now(UTC))
+        known = await _look_up(asked, accounts)
         client = cast(Any, websocket)._get_current_object()
         client.speaks_frames = True
         await client.accept()
@@ -110,7 +198,7 @@ def blueprint(feed: Feed, history: History, accounts: Existing, origins: Origins
             await client.end(Ending.OVERLOADED)
             return
         with places.take(Kind.WEBSOCKET):
-            follow = partial(feed.follow, known.accounts, query.since)
+            follow = partial(feed.follow, known.accounts, asked.since)
             following = None if known.accounts is None else set(known.accounts)
             await converse(client, follow, following, known.errors, accounts)
 
