@@ -118,18 +118,19 @@ OpenPage = Callable[..., LivePage]
 def open_page(browser: Browser, watch: Watch, request: pytest.FixtureRequest) -> Iterator[OpenPage]:
     """`open_page(url, viewport=…)` opens a window of its own, with these options of Playwright's `new_context`.
 
-    Whatever its console complains about fails the test, unless `watch` was told to expect it.
+    `held`: see LivePage. Whatever its console complains about fails the test, unless `watch` was told to expect it.
     """
     pages: list[Page] = []
 
-    def open_(url: str, **options: Any) -> LivePage:
+    def open_(url: str, *, held: bool = False, **options: Any) -> LivePage:
         page = browser.new_context(**options).new_page()
         page.set_default_timeout(PATIENCE)
         page.add_init_script(LONG_TASKS)
         watch.watch(page)
         pages.append(page)
+        live = LivePage(page, held=held)
         page.goto(url)
-        return LivePage(page)
+        return live
 
     yield open_
     for number, page in enumerate(pages):

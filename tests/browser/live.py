@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from playwright.sync_api import Locator, Page, expect
+from playwright.sync_api import Locator, Page, WebSocketRoute, expect
 
 LONG_TASKS = """
 window.longTasks = [];
@@ -29,8 +29,13 @@ new MutationObserver(note).observe(document.querySelector("#connection"), {
 class LivePage:
     """A window with the page in it."""
 
-    def __init__(self, page: Page) -> None:
+    def __init__(self, page: Page, *, held: bool = False) -> None:
+        """`held`: its stream connects, and brings nothing until `let_go`."""
         self.page = page
+        self._held: list[tuple[WebSocketRoute, str | bytes]] | None = None
+        if held:
+            self._held = []
+            page.route_web_socket("**/events?*", self._route)
         self.connection = page.locator("#connection")
         self.events = page.get_by_role("table", name="Events")
         self.rows = self.events.locator("tr[data-position]")
@@ -41,6 +46,21 @@ class LivePage:
         self.filter = page.get_by_role("searchbox", name="Filter")
         self.pause = page.get_by_role("button", name="Pause")
         self.resume = page.get_by_role("button", name="Resume")
+
+    def _route(self, to_page: WebSocketRoute) -> None:
+        def take(message: str | bytes) -> None:
+            if self._held is None:
+                to_page.send(message)
+            else:
+                self._held.append((to_page, message))
+
+        to_page.connect_to_server().on_message(take)
+
+    def let_go(self) -> None:
+        """Bring what the stream was held up with, and from now on everything as it comes."""
+        held, self._held = self._held, None
+        for to_page, message in held or ():
+            to_page.send(message)
 
     def is_live(self) -> LivePage:
         """Wait until it says that it is live."""

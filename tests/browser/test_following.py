@@ -163,6 +163,25 @@ def test_a_pause_longer_than_the_page_keeps_events(tracker: Tracker, open_page: 
     expect(live.data.first).to_have_text("after")
 
 
+def test_a_pause_before_the_stream_began(tracker: Tracker, open_page: OpenPage) -> None:
+    """What comes then is bounded, too, and not lost."""
+    accounts = [tracker.create("much") for _ in range(6)]
+    url = f"{tracker.url}/?" + "&".join(f"account={account}" for account in accounts)
+    live = open_page(url, held=True).is_("catching-up")
+    live.pause.click()
+    live.let_go()
+    live.is_live()
+    tracker.send(accounts[0], "first")
+    expect(live.resume).to_contain_text("1")
+    for account in accounts:
+        tracker.send_many([(account, f"number {number}.") for number in range(900)])
+    expect(live.resume).to_contain_text("over 5,000")
+    live.resume.click()
+    live.is_live()
+    assert live.shown() == [f"number {number}." for number in range(900)][-live.rows.count() :]
+    expect(live.gaps).to_have_count(0)
+
+
 def test_the_filter(tracker: Tracker, open_page: OpenPage, account: int) -> None:
     live = open_page(f"{tracker.url}/?account={account}").is_live()
     tracker.send(account, "a lark", "an owl", {"bird": "Lark"})
