@@ -52,6 +52,7 @@ function open(since) {
 }
 
 function take(frame, text) {
+  if (paused && !paused.from && frame.Frame === "ready") paused.from = frame.Position; // paused before the stream began
   if (typeof frame.Data === "number" || typeof frame.Data === "object") frame = exact(text);
   if (frame.Frame === "error") {
     if (frame.ID) choice.refuse(frame.ID, frame.Detail);
