@@ -55,7 +55,7 @@ def test_live(
 ) -> None:
     live = open_page(following, **look).is_live()
     _send_some(tracker, live)
-    live.rows.nth(3).get_by_role("button", name="All data").click()
+    live.rows.get_by_role("button", name="All data").nth(1).click()
     _shows_rates(live)
     keep(live, name)
 
@@ -118,7 +118,7 @@ def _shows_rates(live: LivePage) -> None:
 
 
 def _remember_five_minutes(url: str) -> None:
-    """Write tallies as three trackers would have written them (`tracker/tallies.py`), so that there is a line to see."""
+    """Write tallies as three trackers would have written them (`tracker/tallies.py`): there is a line to see."""
     chance = random.Random(7)
     now = int(time.time())
     with redis.Redis.from_url(url) as client, client.pipeline() as pipe:
