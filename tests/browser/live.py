@@ -30,7 +30,7 @@ class LivePage:
     """A window with the page in it."""
 
     def __init__(self, page: Page, *, held: bool = False) -> None:
-        """`held`: its stream connects, and brings nothing until `let_go`."""
+        """`held`: its stream connects, and brings nothing until `let_go`, nor after `hold`."""
         self.page = page
         self._held: list[tuple[WebSocketRoute, str | bytes]] | None = None
         if held:
@@ -48,6 +48,9 @@ class LivePage:
         self.resume = page.get_by_role("button", name="Resume")
 
     def _route(self, to_page: WebSocketRoute) -> None:
+        if self._held is not None:
+            self._held = []  # what an earlier connection was held up with is lost with it
+
         def take(message: str | bytes) -> None:
             if self._held is None:
                 to_page.send(message)
@@ -55,6 +58,10 @@ class LivePage:
                 self._held.append((to_page, message))
 
         to_page.connect_to_server().on_message(take)
+
+    def hold(self) -> None:
+        """Bring nothing from now on. For a page that was `held` when it was opened."""
+        self._held = []
 
     def let_go(self) -> None:
         """Bring what the stream was held up with, and from now on everything as it comes."""

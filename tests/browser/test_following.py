@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import re
-import signal
 from urllib.parse import urlsplit
 
 from playwright.sync_api import expect
 
-from tests.browser.conftest import OpenPage, StartAnother, Watch
+from tests.browser.conftest import OpenPage, Watch
 from tests.browser.trackers import Tracker
 
 
@@ -205,24 +204,23 @@ def test_how_busy_it_is(tracker: Tracker, open_page: OpenPage, account: int) -> 
     expect(live.page.get_by_role("dialog", name=f"Account {account}")).to_be_visible()
 
 
-def test_catching_up_is_shown(tracker: Tracker, another: StartAnother, open_page: OpenPage, watch: Watch) -> None:
-    watch.expect(r"WebSocket connection to .* failed", r"Failed to load resource: net::ERR_CONNECTION_REFUSED")
-    accounts = [tracker.create("much") for _ in range(10)]
-    second = another()
-    live = open_page(f"{second.url}/?" + "&".join(f"account={account}" for account in accounts)).is_live()
-    second.end(signal.SIGTERM)
-    live.is_("offline")
-    live.note_connection()
-    for account in accounts:
-        tracker.send_many([(account, f"{number} {'x' * 500}") for number in range(900)])
-    second.start()
+def test_catching_up_is_shown(tracker: Tracker, open_page: OpenPage, watch: Watch, account: int) -> None:
+    watch.expect("Failed to load resource: net::ERR_INTERNET_DISCONNECTED")
+    live = open_page(f"{tracker.url}/?account={account}", held=True)
+    live.let_go()
     live.is_live()
-    states = [state for state, _ in live.connections()]
-    assert "catching-up" in states
-    assert any(re.search(r"^Catching up: [\d,]+ behind$", text) for _, text in live.connections())
-    expect(live.gaps).to_have_count(0)
-    live.filter.fill("899 xxx")
-    expect(live.rows).to_have_count(3)  # of the newest 2,000 events: those of the last three accounts
+    tracker.send(account, "before")
+    live.shows("before")
+    live.hold()
+    tracker.send_many([(account, f"number {number}.") for number in range(900)])
+    live.page.context.set_offline(True)
+    live.page.context.set_offline(False)  # the browser says so, and the page connects anew, at once
+    live.is_("catching-up")
+    expect(live.connection).to_have_text("Catching up: 900 behind")
+    expect(live.page).to_have_title(re.compile("Catching up"))
+    live.let_go()
+    live.is_live()
+    assert live.shown() == [f"number {number}." for number in range(900)][-live.rows.count() :]
 
 
 def test_all_of_it_by_keyboard(tracker: Tracker, open_page: OpenPage, account: int) -> None:
