@@ -141,10 +141,10 @@ def open_page(browser: Browser, watch: Watch, request: pytest.FixtureRequest) ->
 
 
 @pytest.fixture
-def keep() -> Callable[[LivePage, str], None]:
-    """`keep(page, "live")` keeps what the window shows, as build/screenshots/live.png."""
+def keep() -> Callable[..., None]:
+    """`keep(page, "live")` keeps what the window shows as build/screenshots/live.png; with full_page=True, all of it."""
 
-    def keep_(live: LivePage, name: str) -> None:
-        live.page.screenshot(path=SCREENSHOTS / f"{name}.png")
+    def keep_(live: LivePage, name: str, *, full_page: bool = False) -> None:
+        live.page.screenshot(path=SCREENSHOTS / f"{name}.png", full_page=full_page)
 
     return keep_

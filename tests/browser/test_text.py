@@ -81,6 +81,14 @@ def test_much_data(tracker: Tracker, open_page: OpenPage, account: int) -> None:
     assert live.sideways() == 0
 
 
+def test_what_opens_a_row_stands_beside_its_data(tracker: Tracker, open_page: OpenPage, account: int) -> None:
+    live = open_page(f"{tracker.url}/?account={account}").is_live()
+    tracker.send(account, "short", {"short": 1}, {"long": ["word"] * 100}, "long " * 100)
+    expect(live.rows).to_have_count(4)
+    heights = {row.evaluate("row => row.getBoundingClientRect().height") for row in live.rows.all()}
+    assert max(heights) - min(heights) < 3
+
+
 def test_markup_in_names(tracker: Tracker, another: StartAnother, open_page: OpenPage) -> None:
     host = "<b>host</b>"
     second = another("--host", host)
