@@ -12,9 +12,12 @@ from playwright.sync_api import Playwright
 VARIABLE = "TRACKER_TEST_BROWSER"
 PROGRAMS = ("chromium", "chromium-browser", "google-chrome")
 HOW_TO_GET_ONE = (
-    "Install it (Debian: apt-get install chromium; elsewhere: python -m playwright install chromium), "
+    "Install it (Debian: apt-get install chromium; elsewhere: playwright install chromium), "
     f"or name the program of a Chromium by {VARIABLE}."
 )
+ARGUMENTS = ["--disable-dev-shm-usage"]
+"""Beside what Playwright gives it: in a container, /dev/shm has 64 MiB. Without a sandbox, for root, Playwright runs it
+anyway."""
 
 
 class NoBrowser(Exception):
@@ -44,9 +47,3 @@ def browser_program_or_skip(playwright: Playwright) -> str:
         if os.environ.get("CI"):
             pytest.fail(str(error))
         pytest.skip(str(error))
-
-
-def arguments() -> list[str]:
-    """What Chromium is started with, beside what Playwright gives it."""
-    # A container's /dev/shm has 64 MiB; and Chromium's sandbox wants another user than root.
-    return ["--disable-dev-shm-usage", *(["--no-sandbox"] if os.geteuid() == 0 else [])]

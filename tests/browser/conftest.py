@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 from playwright.sync_api import Browser, Page, Playwright, expect, sync_playwright
 
-from tests.browser.chromium import arguments, browser_program_or_skip
+from tests.browser.chromium import ARGUMENTS, browser_program_or_skip
 from tests.browser.live import LONG_TASKS, LivePage
 from tests.browser.trackers import Tracker
 
@@ -43,7 +43,7 @@ def playwright() -> Iterator[Playwright]:
 def browser(playwright: Playwright) -> Iterator[Browser]:
     """The installed Chromium, without a window."""
     program = browser_program_or_skip(playwright)
-    with playwright.chromium.launch(executable_path=program, args=arguments()) as running:
+    with playwright.chromium.launch(executable_path=program, args=ARGUMENTS) as running:
         yield running
 
 
@@ -142,7 +142,7 @@ def open_page(browser: Browser, watch: Watch, request: pytest.FixtureRequest) ->
 
 @pytest.fixture
 def keep() -> Callable[..., None]:
-    """`keep(page, "live")` keeps what the window shows as build/screenshots/live.png; with full_page=True, all of it."""
+    """`keep(page, "live")` keeps what the window shows as build/screenshots/live.png; full_page=True: all of it."""
 
     def keep_(live: LivePage, name: str, *, full_page: bool = False) -> None:
         live.page.screenshot(path=SCREENSHOTS / f"{name}.png", full_page=full_page)

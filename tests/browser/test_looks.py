@@ -46,9 +46,10 @@ def trackers(browser: Browser, tmp_path_factory: pytest.TempPathFactory) -> Iter
     with ExitStack() as stack:
         directory = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="tt-", dir="/tmp")))
         first = stack.enter_context(Tracker(directory, "--host", HOSTS[0]))
-        _remember_five_minutes(Redis(directory).url)
         others = [Tracker(tmp_path_factory.mktemp(host), "--host", host, *first.servers()) for host in HOSTS[1:]]
-        yield [first, *map(stack.enter_context, others)]
+        running = [first, *map(stack.enter_context, others)]
+        _remember_five_minutes(Redis(directory).url)
+        yield running
 
 
 @pytest.fixture
@@ -137,7 +138,7 @@ def _remember_five_minutes(url: str) -> None:
     now = int(time.time())
     accounts, weights = list(BUSY), list(BUSY.values())
     with redis.Redis.from_url(url) as client, client.pipeline() as pipe:
-        for second in range(-330, 0):
+        for second in range(-330, 3):
             for number, host in enumerate(HOSTS, start=1):
                 rate = round(max(0.0, 11 + 6 * math.sin(second / 40 + number / 5) + chance.gauss(0, 2)))
                 busy = Counter(chance.choices(accounts, weights, k=rate))
