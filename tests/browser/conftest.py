@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shutil
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
@@ -18,6 +19,7 @@ from tests.browser.live import LONG_TASKS, LivePage
 from tests.browser.trackers import Tracker
 
 SCREENSHOTS = Path(__file__).parents[2] / "build" / "screenshots"
+FAILED_SCREENSHOTS = SCREENSHOTS / "failed"
 PATIENCE = 30_000
 """Milliseconds for anything to appear: a page that is slower on a busy machine is no failure."""
 _FAILED = pytest.StashKey[bool]()
@@ -43,6 +45,7 @@ def playwright() -> Iterator[Playwright]:
 def browser(playwright: Playwright) -> Iterator[Browser]:
     """The installed Chromium, without a window."""
     program = browser_program_or_skip(playwright)
+    shutil.rmtree(FAILED_SCREENSHOTS, ignore_errors=True)
     with playwright.chromium.launch(executable_path=program, args=ARGUMENTS) as running:
         yield running
 
@@ -135,7 +138,7 @@ def open_page(browser: Browser, watch: Watch, request: pytest.FixtureRequest) ->
     yield open_
     for number, page in enumerate(pages):
         if request.node.stash.get(_FAILED, False):
-            page.screenshot(path=SCREENSHOTS / "failed" / f"{request.node.name}-{number}.png")
+            page.screenshot(path=FAILED_SCREENSHOTS / f"{request.node.name}-{number}.png")
         page.context.close()
     assert watch.unexpected == []
 
