@@ -61,11 +61,6 @@ class Bridge:
                 await self._idle.wait()
 
 
-async def on_trio(operation: Callable[[*Ts], Awaitable[T]], *args: *Ts) -> T:
-    """Run `operation(*args)` on trio, from asyncio: the way back over the bridge."""
-    return cast(T, await trio_asyncio.trio_as_aio(operation)(*args))
-
-
 @asynccontextmanager
 async def open_bridge(part: str, at_close: Callable[[], object] = lambda: None) -> AsyncIterator[Bridge]:
     """Open an asyncio loop for one service; `part` names it in errors.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 from collections import Counter, deque
 from collections.abc import Collection
 from itertools import islice
@@ -37,6 +38,8 @@ class Subscription:
         self._part = part
         self._wanted: set[str] = set()
         self._sent: set[str] = set()
+        self._missing: set[str] = set()  # wanted, and not sent
+        self._surplus: set[str] = set()  # sent, and not wanted
         self._unconfirmed: Counter[str] = Counter()
         self._last_of_each: deque[str] = deque()  # command under way: when it is confirmed, all of it is
         self._changed = trio.Event()
@@ -45,26 +48,42 @@ class Subscription:
     def want(self, name: str) -> None:
         """Subscribe to a channel, soon."""
         self._wanted.add(name)
+        if name in self._sent:
+            self._surplus.discard(name)
+        else:
+            self._missing.add(name)
         self._changed.set()
 
     def want_no_more(self, name: str) -> None:
         """Unsubscribe, soon."""
         self._wanted.discard(name)
+        self._missing.discard(name)
+        if name in self._sent:
+            self._surplus.add(name)
         self._changed.set()
 
-    async def stands(self, names: Collection[str]) -> None:
-        """Return when Redis has confirmed these channels, and nothing was sent since that undoes it."""
-        while any(name in self._wanted and (name not in self._sent or name in self._unconfirmed) for name in names):
-            await self._news.wait()
+    async def stands(self, names: Collection[str], silence: float = math.inf) -> bool:
+        """Return True when Redis has confirmed these channels, and nothing was sent since that undoes it; False if it
+        confirms none at all for so many seconds."""
+        while any(self._lacks(name) for name in names):
+            for name in names:
+                while self._lacks(name):
+                    with trio.move_on_after(silence) as waiting:
+                        await self._news.wait()
+                    if waiting.cancelled_caught:
+                        return False
+        return True
+
+    def _lacks(self, name: str) -> bool:
+        return name in self._wanted and (name not in self._sent or name in self._unconfirmed)
 
     async def keep(self, bridge: Bridge, connection: Connection) -> None:
         """Send what is wanted, and what is wanted no more, for ever."""
         while True:
-            # Worked out anew for each command: what is wanted changes while one is sent.
-            if missing := self._wanted - self._sent:
-                await self._send(bridge, connection, "SUBSCRIBE", missing)
-            elif surplus := self._sent - self._wanted:
-                await self._send(bridge, connection, "UNSUBSCRIBE", surplus)
+            if self._missing:
+                await self._send(bridge, connection, "SUBSCRIBE", self._missing)
+            elif self._surplus:
+                await self._send(bridge, connection, "UNSUBSCRIBE", self._surplus)
             else:
                 self._changed = trio.Event()
                 await self._changed.wait()
@@ -72,6 +91,7 @@ class Subscription:
     async def _send(self, bridge: Bridge, connection: Connection, command: str, difference: set[str]) -> None:
         names = [ALL] if ALL in difference else list(islice(difference, _CHANNELS_AT_ONCE))
         command = "P" + command if ALL in difference else command
+        difference.difference_update(names)
         self._unconfirmed.update(names)
         self._last_of_each.append(names[-1])
         if command.endswith("UNSUBSCRIBE"):
@@ -93,6 +113,8 @@ class Subscription:
     def lost(self) -> None:
         """Note that the connection is gone."""
         self._sent.clear()
+        self._surplus.clear()
+        self._missing = self._wanted.copy()
         self._unconfirmed.clear()
         self._last_of_each.clear()
 

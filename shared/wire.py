@@ -26,6 +26,8 @@ class Wire:
         """What has come. Raises EOFError at the end, and OSError if the connection is broken."""
         while True:
             await trio.lowlevel.wait_readable(self.number)
+            if self.stream.socket.fileno() != self.number:  # closed since: the number may be another connection's
+                raise trio.ClosedResourceError
             try:
                 if data := os.read(self.number, _RECEIVE):
                     return data

@@ -34,9 +34,9 @@ _SELECT = "select id, name, coalesce(isActive, true) as active from account wher
 _SELECT_BLOCKS = """
     select number,
         (select array_agg(id) from account
-            where id between number * $2 and number * $2 + $2 - 1 and isActive is not false) as active,
+            where id between number * $2 and number * $2 + ($2 - 1) and isActive is not false) as active,
         (select array_agg(id) from account
-            where id between number * $2 and number * $2 + $2 - 1 and isActive is false) as inactive
+            where id between number * $2 and number * $2 + ($2 - 1) and isActive is false) as inactive
     from unnest($1::int[]) as number
 """
 _SELECT_IDS = "select id from account where id = any($1::int[])"

@@ -6,6 +6,7 @@ asyncpg's exceptions end here: they become `Unavailable` and `OutcomeUnknown`.
 from __future__ import annotations
 
 import asyncio
+import math
 import re
 from collections.abc import Awaitable, Callable
 from functools import partial
@@ -77,8 +78,7 @@ class Database:
             async with self._opened.acquire(timeout=_TIMEOUT) as connection:
                 return await connection.fetch(query, *arguments)
 
-        async with self._turns:
-            return await translated(self._bridge, operation)
+        return await self._in_turn(operation)
 
     async def change(self, query: str, *arguments: object) -> asyncpg.Record | None:
         """The first row that a changing statement returns.
@@ -94,8 +94,7 @@ class Database:
                 return await connection.fetchrow(query, *arguments)
 
         try:
-            async with self._turns:
-                return await translated(self._bridge, operation)
+            return await self._in_turn(operation)
         except Unavailable as error:
             refused = isinstance(error.__cause__, asyncpg.PostgresError) and not isinstance(
                 error.__cause__, _LAST_WORDS
@@ -103,6 +102,14 @@ class Database:
             if sent and not refused:
                 raise OutcomeUnknown(PART, error.reason) from error
             raise
+
+    async def _in_turn(self, operation: Callable[[], Awaitable[T]]) -> T:
+        """Raises Unavailable also if so many wait already that its turn does not come in time."""
+        with trio.move_on_after(_TIMEOUT) as waiting:
+            async with self._turns:
+                waiting.deadline = math.inf
+                return await translated(self._bridge, operation)
+        raise Unavailable(PART, "too slow for the questions that are waiting")
 
     async def listen(self, channel: str, heard: Callable[[str], object], *, task_status: trio.TaskStatus[None]) -> None:
         """Service: call `heard(payload)` for each notification on a channel; ready when none can be missed any more.

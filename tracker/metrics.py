@@ -36,7 +36,10 @@ LOOK_EVERY = 1.0
 
 disable_created_metrics()  # type: ignore[no-untyped-call]  # when each count began: a line more for every one, and no news
 
-ACCEPTED = Counter("tracker_events_accepted", "Events that are in the log, and whose senders were told so.")
+ACCEPTED = Counter(
+    "tracker_events_accepted",
+    "Events of which the log said where they stand; repeats under an Idempotency-Key count, too.",
+)
 REFUSED = Counter("tracker_events_refused", "Events that were not accepted, or perhaps not.", ["reason"])
 BATCHES = Histogram(
     "tracker_batch_events", "Events in one batch for the log.", buckets=(1, 2, 5, 10, 20, 50, 100, 200, 500, 1000)

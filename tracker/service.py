@@ -73,6 +73,7 @@ async def _run(
         listeners = await listen(config) if given is None else given
         for listener in listeners:
             held.callback(listener.socket.close)
+        urls = [url(listener, config) for listener in listeners]
         certificate = Certificate(config.cert, config.key) if config.cert else None
         own = own_servers(config)
         if own:
@@ -147,8 +148,9 @@ async def _run(
                 await serving.wait()
                 if seat:
                     seat.note()
-                ready = True
-                task_status.started([url(listener, config) for listener in listeners])
+                if not stopping.is_set():
+                    ready = True
+                    task_status.started(urls)
             if not ready:
                 task_status.started([])  # stopped before
             servers.cancel_scope.cancel()

@@ -143,6 +143,7 @@ class Worker:
         self._orders = orders
         self._board = board
         self._process: trio.Process | None = None
+        self._ran = False  # it could, with these settings
 
     async def run(self, *, task_status: trio.TaskStatus[None]) -> None:
         """Service: run a process until cancelled, then stop it; ready when it says so.
@@ -182,7 +183,10 @@ class Worker:
             *lines, said = (said + chunk).split(b"\n")
             for line in lines:
                 if line != READY:
-                    raise Misconfigured(msgspec.json.decode(line, type=str))
+                    text = msgspec.json.decode(line, type=str)
+                    # What it ran with before will be there again: a certificate that is being renewed, say.
+                    raise Unavailable(self.name, text) if self._ran else Misconfigured(text)
+                self._ran = True
                 log.info("worker ready", worker=self._orders.number, process=process.pid)
                 task_status.started()
         status = await process.wait()

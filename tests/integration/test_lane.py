@@ -382,7 +382,7 @@ STATUSES = {
     "http-2.0": (505,),
     "gzip": (501,),
     "empty-line-first": (400,),
-    "put-livez": (400, 202),
+    "put-livez": (405, 202),
     "put-slash-behind": (404, 202),
 }
 

@@ -5,7 +5,8 @@ when it is cancelled; a client that opens no window makes it wait without end; b
 targets and PRIORITY end the connection for all its requests; requests that were taken back are never forgotten.
 Here one task writes, nothing that reads waits for an application, and every wait and every heap has a bound.
 
-WebSockets (RFC 8441) are not announced: clients take a connection of HTTP/1.1 for them. Nothing is pushed.
+WebSockets (RFC 8441) are not announced: clients take a connection of HTTP/1.1 for them. Nothing is pushed. A client
+that says GOAWAY gets nothing more: not the answers either that it may still wait for.
 """
 
 from __future__ import annotations

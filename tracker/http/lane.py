@@ -69,6 +69,8 @@ class Lane:
         """Serve a connection until it ends, or return what is to be handed on. Closes nothing."""
         visit = _Visit(self, stream)
         self._visits.add(visit)
+        if self.stopping:  # its TLS handshake took until now
+            visit.scope.deadline = trio.current_time() + limits.DRAIN
         try:
             return await visit.run()
         finally:

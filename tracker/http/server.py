@@ -187,8 +187,9 @@ class _Connection:
     def stop(self) -> None:
         """End the connection after the answer to the request under way (hypercorn sees to that), or to one that comes
         at this moment, on its way since before the client could know."""
-        if isinstance(self._protocol, Http2):
-            self._protocol.stop()
+        protocol = getattr(self, "_protocol", None)  # none if the client was gone before it could be asked who it is
+        if isinstance(protocol, Http2):
+            protocol.stop()
         if self._idle:
             self._rest(limits.DRAIN)
 

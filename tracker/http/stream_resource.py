@@ -6,12 +6,14 @@ One resource, four ways in: a WebSocket, server-sent events, NDJSON, and a page 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import partial
 from typing import Any, Protocol, cast
 
+import trio
 from quart import Blueprint, Response, current_app, request, websocket
 from werkzeug.exceptions import ServiceUnavailable
 
@@ -28,6 +30,11 @@ from tracker.http.origin import Origins
 from tracker.http.sessions import Existing, Feed, Places, StreamBody, sort_out
 from tracker.http.stream_query import Kind, Query
 
+PAGES_AT_ONCE = 4
+"""How many pages of history are read at the same time: each may be of thousands of large events, and all go through the
+loop on which the log answers."""
+WAIT_FOR_PAGE = 5.0
+"""For how many seconds others wait for their turn."""
 LONGEST_LINK = 3000
 """Proxies take 4 to 8 KiB of headers, and a page about many accounts would name all of them."""
 STREAM_HEADERS = {
@@ -122,6 +129,7 @@ class _Known:
 def blueprint(feed: Feed, history: History, accounts: Existing, origins: Origins, places: Places) -> Blueprint:
     """The resource. Streams come from the feed, pages from the log; `places` bounds the streams."""
     routes = Blueprint("stream", __name__)
+    pages = trio.CapacityLimiter(PAGES_AT_ONCE)
 
     @routes.before_request
     async def check_page() -> None:
@@ -172,7 +180,11 @@ def blueprint(feed: Feed, history: History, accounts: Existing, origins: Origins
         )
         known = await _look_up(asked, accounts)
         if kind is Kind.PAGE:
-            return await _page(history, asked, known)
+            with trio.move_on_after(WAIT_FOR_PAGE) as waiting:
+                async with pages:
+                    waiting.deadline = math.inf
+                    return await _page(history, asked, known)
+            raise ServiceUnavailable("This tracker reads as many pages of history as it can. Try again.")
         if request.method == "HEAD":
             response = Response(b"", 200, STREAM_HEADERS, content_type=content_type)
             response.headers.pop("Content-Length")

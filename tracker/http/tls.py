@@ -23,6 +23,8 @@ from tracker.http.wire import Wire
 log = structlog.get_logger(__name__)
 
 _RECEIVE = 64 * 1024
+_ALERTS = 64 * 1024
+"""How many bytes of its own OpenSSL may have for a client that is sent nothing."""
 
 
 class Session:
@@ -74,13 +76,22 @@ class Session:
         if self._ended:  # what comes now is of no interest, but that it comes
             return self._incoming.read() or (b"" if self._incoming.eof else None)
         try:
-            return self._tls.read(_RECEIVE)
+            said = self._tls.read(_RECEIVE)
+            self._look_at_alerts()
+            return said
         except ssl.SSLWantReadError:
+            self._look_at_alerts()
             return None
         except (ssl.SSLZeroReturnError, ssl.SSLEOFError):
             return b""
         except ssl.SSLError as error:
             raise ConnectionAbortedError(error.reason) from error
+
+    def _look_at_alerts(self) -> None:
+        """What OpenSSL answers by itself waits for what is sent next. Who sends nothing but what it has to refuse (a
+        new handshake, in TLS 1.2) would fill the memory."""
+        if self._outgoing.pending > _ALERTS:
+            raise ConnectionAbortedError("the client sends nothing but what is refused")
 
     def write(self, data: bytes) -> bytes:
         """What has to be sent for the client to hear this. Raises ConnectionError after the end."""

@@ -1,6 +1,6 @@
 // Events and gaps as rows of a table.
 
-import { SHORT, count, full, hasParts, line, localTime } from "./text.js";
+import { FITS, SHORT, count, full, hasParts, line, localTime } from "./text.js";
 
 /** The events whose rows are in a document, for when they are opened. */
 const shown = new WeakMap();
@@ -58,7 +58,7 @@ function dataCell(event) {
   const text = element("span", { className: "text" }, short(event.Data));
   const found = cell("data", text);
   const isObject = hasParts(event.Data);
-  if (isObject || line(event.Data).length > SHORT || (typeof event.Data === "string" && event.Data.includes("\n"))) {
+  if (isObject || line(event.Data).length > FITS || (typeof event.Data === "string" && event.Data.includes("\n"))) {
     const button = element("button", { type: "button", className: "more" }, "{ }");
     if (!isObject) button.textContent = "…";
     button.setAttribute("aria-expanded", "false");

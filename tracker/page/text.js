@@ -2,6 +2,8 @@
 
 /** How many characters of data a row shows before it is opened. */
 export const SHORT = 300;
+/** How many it has room for on the narrowest screen: a row with more can be opened. */
+export const FITS = 32;
 
 const HIDDEN = /[\u0000-\u001f\u007f-\u009f\u061c\u200b-\u200f\u2028-\u202e\u2060-\u2069\ufeff\ufff9-\ufffb]|[\ud800-\udbff](?![\udc00-\udfff])|(?<![\ud800-\udbff])[\udc00-\udfff]/g;
 
