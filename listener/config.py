@@ -2,22 +2,22 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+import re
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, ClassVar
 from urllib.parse import unquote, urlsplit
 
 import click
 
 from listener import websocket_url
-from shared.embedded import default_data_dir, redis_url
+from shared.embedded import default_data_dir, redis_url, tracker_url
+from shared.errors import Misconfigured
 from shared.options import setting
 from shared.redis_url import SUPPORTED as REDIS
 from shared.redis_url import what_is_wrong
 
 SUPPORTED = f"{REDIS}, or a tracker: {websocket_url.SUPPORTED}"
-
-EVENTS_ALONE = frozenset({"since", "state", "serve", "allow_origin"})
-"""What concerns `listener events`, and not the prompt."""
 
 
 def checked_url(url: str) -> str:
@@ -48,9 +48,38 @@ def checked_address(text: str) -> str:
     raise click.BadParameter(f"{text} is no address. Expected HOST:PORT, such as 127.0.0.1:9000, [::1]:9000 or :9000.")
 
 
+def checked_tracker(url: str) -> str:
+    """Return the URL of a tracker without a slash at its end. Raises BadParameter."""
+    wrong = "It begins with neither http:// nor https://."
+    if url[:8].lower().startswith(("http://", "https://")):
+        wrong = websocket_url.what_is_wrong(url) or ""
+    if wrong:
+        raise click.BadParameter(f"{wrong} Expected a tracker's address: http://host:8080 or https://host.")
+    return url.rstrip("/")
+
+
+class Seconds(click.ParamType[float]):
+    """A length of time: 30, 1.5s, 500ms, 10m, 2h30m, 7d. Gives seconds."""
+
+    name = "duration"
+    _units: ClassVar = {"ms": 0.001, "s": 1, "m": 60, "h": 3600, "d": 86400}
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        text = str(value)  # of a file, it may be a number
+        if re.fullmatch(r"\d{1,9}(\.\d{1,9})?", text, re.ASCII):
+            return float(text)
+        if re.fullmatch(r"(\d{1,9}(\.\d{1,9})?(ms|[smhd]))+", text, re.ASCII):
+            return sum(float(number) * self._units[unit] for number, unit in re.findall(r"([\d.]+)(ms|[smhd])", text))
+        return self.fail(f"{value!r} is no length of time. Expected one such as 30s, 500ms, 10m or 2h30m.", param, ctx)
+
+
+DURATION = Seconds()
+
+
 @dataclass(frozen=True)
 class Config:
-    """What `listener` runs with. Each field is an option, a variable LISTENER_<NAME>, and a key of the TOML file."""
+    """What every command of `listener` takes. Each field is an option, a variable LISTENER_<NAME>, and a key of the
+    TOML file."""
 
     source: str | None = setting(
         None,
@@ -60,12 +89,89 @@ class Config:
         type=checked_url,
         variables=("REDIS_URL",),
     )
+    tracker: str | None = setting(
+        None,
+        "The tracker to send to and to ask: http://host:8080 or https://host. Without it: the one of --from, if that "
+        "is a tracker, or the one that runs in the data directory.",
+        metavar="URL",
+        type=checked_tracker,
+    )
     data_dir: Path = setting(
         default_data_dir(),
         "Where the tracker keeps its own Redis.",
         metavar="DIR",
         type=click.Path(file_okay=False, path_type=Path),
     )
+    token_file: Path | None = setting(
+        None,
+        "A file with the token that a tracker, or what stands in front of it, asks for (Authorization: Bearer).",
+        metavar="FILE",
+        type=click.Path(path_type=Path),
+    )
+    token: str | None = setting(None, "The token itself. As a variable only.", metavar="TOKEN", type=str, secret=True)
+    give_up: float | None = setting(
+        None,
+        "End with status 3 when the server is away for longer than this: 30s, 10m. Without it, `events`, the prompt "
+        "and `top` wait for ever, the others 30s.",
+        metavar="DURATION",
+        type=DURATION,
+    )
+
+    @property
+    def url(self) -> str:
+        """The URL of the source to listen to."""
+        return self.source or redis_url(self.data_dir)
+
+    @property
+    def is_websocket(self) -> bool:
+        """Whether the source is a tracker's (or a relay's) WebSocket, not a Redis."""
+        return websocket_url.is_one(self.url)
+
+    @property
+    def address(self) -> str:
+        """The source as a person may see it: Redis@ or Tracker@, and host:port or the path of a socket."""
+        parts = urlsplit(self.url)
+        if parts.scheme == "unix":
+            return f"Redis@{unquote(parts.path)}"
+        host = unquote(parts.hostname or "localhost")
+        port = parts.port or {"ws": 80, "wss": 443}.get(parts.scheme, 6379)
+        kind = "Tracker" if self.is_websocket else "Redis"
+        return f"{kind}@[{host}]:{port}" if ":" in host else f"{kind}@{host}:{port}"
+
+    @property
+    def known_tracker(self) -> str | None:
+        """The tracker's URL, as it was given, follows from the source's, or stands in the data directory. None if none
+        of that is so: then it may be anywhere."""
+        if self.tracker is not None:
+            return self.tracker
+        if self.is_websocket:
+            return websocket_url.of_tracker(self.url)
+        return tracker_url(self.data_dir) if self.source is None else None
+
+    @property
+    def tracker_url(self) -> str:
+        """The tracker's URL, or where one is that was started with its own settings."""
+        return self.known_tracker or "http://127.0.0.1:8080"
+
+    def read_token(self) -> str | None:
+        """Return the token, if there is one. Raises Misconfigured."""
+        token = self.token
+        if self.token_file is not None:
+            try:
+                token = self.token_file.read_text(encoding="utf-8").strip()
+            except (OSError, ValueError) as error:
+                why = error.strerror if isinstance(error, OSError) else "it is no text"
+                raise Misconfigured(f"--token-file {self.token_file} can't be read: {why}.") from error
+        if token is not None and not re.fullmatch(r"[\x21-\x7e]{1,8192}", token):
+            where = "LISTENER_TOKEN" if self.token_file is None else f"--token-file {self.token_file}"
+            raise Misconfigured(f"{where} holds no token. Expected visible characters of ASCII, on one line.")
+        return token
+
+
+@dataclass(frozen=True)
+class Following:
+    """What `listener events` takes beside that."""
+
     since: str | None = setting(
         None,
         "Where to begin: a Position, a duration (10m), a time (RFC 3339), or all. Without it: from now on.",
@@ -91,27 +197,37 @@ class Config:
         type=str,
     )
 
-    @property
-    def url(self) -> str:
-        """The URL of the source to listen to."""
-        return self.source or redis_url(self.data_dir)
 
-    @property
-    def is_websocket(self) -> bool:
-        """Whether the source is a tracker's (or a relay's) WebSocket, not a Redis."""
-        return websocket_url.is_one(self.url)
+@dataclass(frozen=True)
+class Acting:
+    """What `listener events` runs for each event."""
 
-    @property
-    def address(self) -> str:
-        """The source as a person may see it: Redis@ or Tracker@, and host:port or the path of a socket."""
-        parts = urlsplit(self.url)
-        if parts.scheme == "unix":
-            return f"Redis@{unquote(parts.path)}"
-        host = unquote(parts.hostname or "localhost")
-        port = parts.port or {"ws": 80, "wss": 443}.get(parts.scheme, 6379)
-        kind = "Tracker" if self.is_websocket else "Redis"
-        return f"{kind}@[{host}]:{port}" if ":" in host else f"{kind}@{host}:{port}"
-
-    def of_the_prompt(self) -> Config:
-        """The same without what concerns `listener events` alone."""
-        return replace(self, since=None, state=None, serve=None)
+    exec: str | None = setting(
+        None,
+        "Run this for each event, at least once: words with {ID}, {Data} and the like in them. It gets the event's "
+        "JSON on standard input, and EVENT_ID and the like as variables. The bookmark moves on after exit code 0.",
+        metavar="COMMAND",
+        type=str,
+    )
+    shell: bool = setting(
+        False, 'Give the commands to /bin/sh. Then use "$EVENT_DATA" in them: nothing is put into their text.'
+    )
+    exec_timeout: float = setting(
+        60.0, "Kill a command that runs for longer than this; that is a failure.", metavar="DURATION", type=DURATION
+    )
+    retries: int = setting(
+        3, "How often a command that failed is run again for the same event.", metavar="N", type=click.IntRange(0)
+    )
+    concurrency: int = setting(
+        1,
+        "How many commands may run at once. Those of one account run one after the other, in order.",
+        metavar="N",
+        type=click.IntRange(1, 1000),
+    )
+    dead_letter: Path | None = setting(
+        None,
+        "Append the events whose command failed every time to this file, and go on. Without it, the first one ends the "
+        "listener with status 1.",
+        metavar="FILE",
+        type=click.Path(path_type=Path),
+    )

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import trio
 
-from listener.config import Config
+from listener.config import Config, Following
 from listener.output import NoEvent, account_list, escape, gap_line, json_line, line
 from listener.sources import open_source, tell_health
 from listener.terminal import STDERR, STDOUT, finish, write
@@ -27,7 +27,13 @@ LAGGING_EVERY = 5.0
 
 
 async def listen(
-    config: Config, accounts: Collection[int] | None, *, announce_to: int, json: bool = False, safe: bool = True
+    config: Config,
+    following: Following,
+    accounts: Collection[int] | None,
+    *,
+    announce_to: int,
+    json: bool = False,
+    safe: bool = True,
 ) -> None:
     """Write the accounts' events (None: those of all) to standard output until cancelled.
 
@@ -35,16 +41,16 @@ async def listen(
     goes to the file descriptor `announce_to`, when that has become true. Raises Misconfigured and OutputClosed.
     """
     async with AsyncExitStack() as stack:
-        since, bookmark, relay = config.since, None, None
-        if config.serve is not None:
+        since, bookmark, relay = following.since, None, None
+        if following.serve is not None:
             from listener.relay import open_relay
 
-            relay = await stack.enter_async_context(open_relay(config.serve, config.allow_origin, accounts))
+            relay = await stack.enter_async_context(open_relay(following.serve, following.allow_origin, accounts))
             await write([f"relaying on {url}" for url in relay.urls], to=STDERR)
-        if config.state is not None:
+        if following.state is not None:
             from listener.bookmark import open_bookmark
 
-            bookmark = await stack.enter_async_context(open_bookmark(config.state))
+            bookmark = await stack.enter_async_context(open_bookmark(following.state))
             since = bookmark.position or since
 
         def report(part: str, reason: str | None) -> None:

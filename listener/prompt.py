@@ -8,7 +8,7 @@ from typing import TypeVar
 
 import trio
 
-from listener.config import Config
+from listener.config import Config, Following
 from listener.output import account_list, escape
 from listener.signals import cancel_at_signal
 from listener.terminal import STDIN, Ended, Prompt, dialogue, is_terminal, open_prompt, wait_end_of_input, write
@@ -32,7 +32,7 @@ class Dialogue:
     """One session at the prompt, with the accounts selected so far."""
 
     def __init__(self, config: Config, interrupts: AsyncIterator[int]) -> None:
-        self._config = config.of_the_prompt()
+        self._config = config
         self._interrupts = interrupts
         self._selected: set[int] = set()
         self._prompt: Prompt = open_prompt()
@@ -87,7 +87,7 @@ class Dialogue:
         from listener.listening import listen
 
         async with trio.open_nursery() as nursery:
-            nursery.start_soon(lambda: listen(self._config, self._selected, announce_to=dialogue()))
+            nursery.start_soon(lambda: listen(self._config, Following(), self._selected, announce_to=dialogue()))
             if is_terminal(STDIN):
                 await wait_end_of_input()
                 nursery.cancel_scope.cancel()

@@ -55,7 +55,7 @@ async def _open_websocket(
     from listener.websocket_source import WebSocketSource
     from shared.supervision import Health, supervise
 
-    source = WebSocketSource(config.url, config.address, accounts, since)
+    source = WebSocketSource(config.url, config.address, accounts, since, config.read_token())
     async with trio.open_nursery() as nursery:
         nursery.start_soon(supervise, source.run, Health(config.address, report))
         yield source

@@ -9,13 +9,14 @@ from contextlib import asynccontextmanager, suppress
 from typing import Any
 
 import h11
-import msgspec
 import trio
 import wsproto.utilities
 from trio_websocket import ConnectionClosed, ConnectionRejected, HandshakeError, WebSocketConnection, wrap_client_stream
 
 from listener.output import escape
+from listener.problem import problem
 from listener.received import Received
+from listener.status import Status, Stop
 from listener.terminal import tell
 from listener.websocket_url import endpoint
 from shared.errors import Misconfigured, Unavailable, first_leaf
@@ -37,6 +38,8 @@ _WAITING = 2
 
 _RECEIVE_BYTES = 64 << 10
 _LATER = {408, 425, 429}
+_FINAL = {401, 403}
+"""What is said of a token: it does not get better by asking again."""
 _FOREIGN = (
     HandshakeError,
     ConnectionClosed,
@@ -54,11 +57,14 @@ _FOREIGN = (
 class WebSocketSource:
     """The frames of some accounts (None: of all), received once and in order across any number of connections."""
 
-    def __init__(self, url: str, part: str, accounts: Collection[int] | None, since: str | None) -> None:
+    def __init__(
+        self, url: str, part: str, accounts: Collection[int] | None, since: str | None, token: str | None = None
+    ) -> None:
         self._endpoint = endpoint(url)
         self._part = part
         self._accounts = ["all"] if accounts is None else [str(account) for account in sorted(accounts)]
         self._since = since
+        self._headers = [] if token is None else [(b"Authorization", f"Bearer {token}".encode())]
         self._received = Received()
         self._accepted = False
         self._room = trio.Semaphore(_WAITING)
@@ -73,7 +79,8 @@ class WebSocketSource:
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         """Service: follow; ready when the tracker has sent something that is no farewell.
 
-        Raises Unavailable at every loss, also a clean close, and Misconfigured if the very first request is refused.
+        Raises Unavailable at every loss, also a clean close; Stop or Misconfigured if the very first request is refused,
+        or any later one for its token.
         """
         try:
             async with trio.open_nursery() as nursery, self._connect(nursery) as (connection, stream):
@@ -98,6 +105,7 @@ class WebSocketSource:
                     stream,  # type: ignore[arg-type]  # any stream will do
                     where.netloc,
                     resource,
+                    extra_headers=self._headers,
                     max_message_size=MAX_MESSAGE,
                     receive_buffer_size=_RECEIVE_BYTES,
                 )
@@ -150,10 +158,11 @@ class WebSocketSource:
         match error:
             case ConnectionRejected():
                 status = error.status_code
-                said = _detail(error.body) or f"HTTP status {status}"
-                if self._accepted or status >= 500 or status in _LATER:
+                said = problem(error.body) or f"HTTP status {status}"
+                if status not in _FINAL and (self._accepted or status >= 500 or status in _LATER):
                     return Unavailable(self._part, said)
-                return Misconfigured(f"{self._part}{self._endpoint.path} refuses to be followed ({status}): {said}")
+                text = f"{self._part}{self._endpoint.path} refuses to be followed ({status}): {said}"
+                return Misconfigured(text) if status == 400 else Stop(Status.REFUSED, text)
             case ConnectionClosed():
                 return Unavailable(self._part, _closed(error.reason.code if error.reason else None))
             case trio.TooSlowError():
@@ -230,17 +239,3 @@ def _closed(code: int | None) -> str:
         case 1006 | None:
             return "the connection broke"
     return f"it closed the connection with code {code}"
-
-
-class _Problem(msgspec.Struct):
-    detail: str = ""
-    title: str = ""
-
-
-def _detail(body: bytes | None) -> str:
-    """What a refusal says, if it is a problem document (RFC 9457)."""
-    try:
-        problem = msgspec.json.decode(body or b"", type=_Problem)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-        return ""
-    return escape((problem.detail or problem.title)[:500])

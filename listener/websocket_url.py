@@ -61,3 +61,10 @@ def endpoint(url: str) -> Endpoint:
     tls = parts.scheme == "wss"
     path = parts.path if parts.path.strip("/") else "/events"
     return Endpoint(parts.hostname or "", parts.port or (443 if tls else 80), tls, path)
+
+
+def of_tracker(url: str) -> str:
+    """The URL of the tracker, or what stands in front of it, whose WebSocket this is."""
+    where = endpoint(url)
+    base = where.path.removesuffix("/").removesuffix("/events")
+    return f"{'https' if where.tls else 'http'}://{where.netloc}{base}"

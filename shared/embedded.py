@@ -4,7 +4,8 @@
         await nursery.start(supervise, Postgres(data_dir).run, ...)
         await nursery.start(supervise, Redis(data_dir).run, ...)
 
-In the data directory: `lock`, `postgresql/` and `redis/` with their data, `redis.sock`, and a log of each server.
+In the data directory: `lock`, `postgresql/` and `redis/` with their data, `redis.sock`, a log of each server, and
+`address`, which tells where the tracker serves.
 """
 
 from __future__ import annotations
@@ -45,6 +46,31 @@ def redis_url(data_dir: Path) -> str:
 def database_url(data_dir: Path) -> str:
     """The URL of the embedded PostgreSQL of a data directory."""
     return f"postgresql://tracker@/postgres?host={quote(str(_postgresql_socket(data_dir).parent))}"
+
+
+def tracker_url(data_dir: Path) -> str | None:
+    """The address of the tracker that runs in a data directory, or None."""
+    try:
+        return _address(data_dir).read_text(encoding="ascii").strip() or None
+    except (OSError, ValueError):
+        return None
+
+
+@contextmanager
+def announce(data_dir: Path, url: str) -> Iterator[None]:
+    """Let `tracker_url` find us in the data directory that we hold, for the time of the block."""
+    address = _address(data_dir)
+    new = address.with_name("address.new")
+    new.write_text(f"{url}\n", encoding="ascii")
+    new.replace(address)
+    try:
+        yield
+    finally:
+        address.unlink(missing_ok=True)
+
+
+def _address(data_dir: Path) -> Path:
+    return data_dir.absolute() / "address"
 
 
 def _redis_socket(data_dir: Path) -> Path:

@@ -27,7 +27,7 @@ _SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 @click.command("tracker", context_settings={"help_option_names": ["-h", "--help"]})
 @click.argument("command", metavar="[serve]", type=click.Choice(["serve"]), default="serve")
-@options(Config, "tracker")
+@options("tracker", Config)
 @click.version_option(package_name="trio-tracker")
 def cli(command: str, **settings: Any) -> None:
     """Accept events for accounts, commit them to the event log, and say how many come.

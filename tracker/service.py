@@ -10,7 +10,7 @@ from functools import partial
 import structlog
 import trio
 
-from shared.embedded import hold
+from shared.embedded import announce, hold
 from shared.feed import PART as FEED
 from shared.feed import Feed
 from shared.log import PART as LOG
@@ -78,6 +78,7 @@ async def _run(
         own = own_servers(config)
         if own:
             held.enter_context(hold(config.data_dir))
+            held.enter_context(announce(config.data_dir, urls[0]))
 
         database_url, redis_url = urls_of_servers(config)
         database = Database(database_url)

@@ -28,7 +28,7 @@ import msgspec
 import structlog
 import trio
 
-from shared.embedded import hold
+from shared.embedded import announce, hold
 from shared.errors import Misconfigured, Unavailable
 from shared.supervision import supervise
 from tracker import counting
@@ -80,6 +80,7 @@ async def _run(
         own = own_servers(config)
         if own:
             held.enter_context(hold(config.data_dir))
+            held.enter_context(announce(config.data_dir, url(listeners[0], config)))
         orders = Orders(
             config=_share(config),
             number=0,

@@ -53,10 +53,10 @@ async def test_bad_accounts_and_places(client: httpx.AsyncClient) -> None:
     async with listener("events", "1", "999999", "--from", url) as program:
         await program.err.wait_for("! account 999999: ")
         await program.err.wait_for("listening for events from: [1 999999]")
-    for arguments, said in [(["999999"], "999999"), (["1", "--since", "yesterday"], "yesterday")]:
+    for arguments, said, status in [(["999999"], "999999", 4), (["1", "--since", "yesterday"], "yesterday", 2)]:
         async with listener("events", *arguments, "--from", url) as program:
             assert said in await program.err.wait_for("refuses to be followed")
-            assert await program.ends() == 2
+            assert await program.ends() == status
     async with listener("events", "1", "--from", url + "/elsewhere") as program:
         await program.err.wait_for("refuses to be followed")
-        assert await program.ends() == 2
+        assert await program.ends() == 4

@@ -163,15 +163,15 @@ async def test_what_it_says_beside_events() -> None:
         assert await program.out.next() == shown(1)
 
 
-@pytest.mark.parametrize("status", [400, 403, 404, 200, 302])
-async def test_a_refusal_is_a_usage_problem(status: int) -> None:
+@pytest.mark.parametrize(("status", "ends"), [(400, 2), (401, 4), (403, 4), (404, 4), (200, 4), (302, 4)])
+async def test_a_refusal_ends_it(status: int, ends: int) -> None:
     body = b'{"detail":"There is no account 1.","status":404}'
     async with tracker(Refuse(status, body)) as stand_in, listener("events", "1", "--from", stand_in.url) as program:
         await program.err.next()
         said = await program.err.next()
         assert str(status) in said
         assert "There is no account 1." in said
-        assert await program.ends() == 2
+        assert await program.ends() == ends
 
 
 async def test_one_that_is_not_ready_is_waited_for() -> None:

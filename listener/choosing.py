@@ -1,0 +1,45 @@
+"""Which accounts, and which of their events."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import click
+
+from shared.errors import Refused
+
+EXPECTED = (
+    "Expected account IDs, whole numbers from 1 up with spaces between them: listener events 1 2 3 (or 1-20, or all)"
+)
+MOST_OF_A_RANGE = 100_000
+
+
+def parse_accounts(text: str) -> frozenset[int] | None:
+    """Return the accounts of one word: `7`, `1-20`, or `all`, which gives None. Raises Refused."""
+    from shared.events import account_id
+
+    if text == "all":
+        return None
+    first, dash, last = text.partition("-")
+    if not dash or not first:
+        return frozenset({account_id(text)})
+    begin, end = account_id(first), account_id(last)
+    if end < begin:
+        raise Refused(f"{text[:40]!r} is no range: expected the smaller account first, {last[:20]}-{first[:20]}.")
+    if end - begin >= MOST_OF_A_RANGE:
+        raise Refused(f"{text[:40]!r} is too long: expected at most {MOST_OF_A_RANGE} accounts in a range, or all.")
+    return frozenset(range(begin, end + 1))
+
+
+class AccountsArgument(click.ParamType[Any]):
+    """Words for accounts on a command line."""
+
+    name = "account"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        if not isinstance(value, str):
+            return value
+        try:
+            return parse_accounts(value)
+        except Refused as error:
+            return self.fail(f"{error} {EXPECTED}", param, ctx)
