@@ -79,8 +79,8 @@ class WebSocketSource:
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         """Service: follow; ready when the tracker has sent something that is no farewell.
 
-        Raises Unavailable at every loss, also a clean close; Stop or Misconfigured if the very first request is refused,
-        or any later one for its token.
+        Raises Unavailable at every loss, also a clean close; Stop or Misconfigured if the very first request is
+        refused, or any later one for its token.
         """
         try:
             async with trio.open_nursery() as nursery, self._connect(nursery) as (connection, stream):

@@ -59,4 +59,4 @@ async def test_bad_accounts_and_places(client: httpx.AsyncClient) -> None:
             assert await program.ends() == status
     async with listener("events", "1", "--from", url + "/elsewhere") as program:
         await program.err.wait_for("refuses to be followed")
-        assert await program.ends() == 4
+        assert await program.ends() == 2
