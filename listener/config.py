@@ -199,6 +199,86 @@ class Following:
 
 
 @dataclass(frozen=True)
+class Choosing:
+    """Which events of these accounts `listener events` writes. All of these must hold."""
+
+    match: str | None = setting(None, "Only events with this text in their data.", metavar="TEXT", type=str)
+    regex: str | None = setting(
+        None, "Only events in whose data this regular expression is found (RE2's syntax).", metavar="RE", type=str
+    )
+    where: str | None = setting(
+        None,
+        "Only events for which this is true: an expression of CEL (https://cel.dev) over ID, Timestamp, Data, Host, "
+        "Position and Seq, such as 'Data.amount > 100'.",
+        metavar="EXPR",
+        type=str,
+    )
+    host: str | None = setting(None, "Only events that the tracker of this host accepted.", metavar="NAME", type=str)
+
+
+@dataclass(frozen=True)
+class Showing:
+    """How `listener events` writes them."""
+
+    format: str = setting(
+        "text",
+        "text, json, pretty, csv, or a template such as '{Timestamp} {ID} {Data.amount}'; \\t and \\n are tab and end "
+        "of line.",
+        metavar="FORMAT",
+        type=str,
+    )
+    timestamps: str = setting(
+        "utc",
+        "How times are shown: utc, local, or relative (3s ago). JSON always has them as they are.",
+        type=click.Choice(["utc", "local", "relative"]),
+    )
+    color: str = setting(
+        "auto",
+        "Colour events by account: on a terminal, unless NO_COLOR is set, or always, or never.",
+        type=click.Choice(["auto", "always", "never"]),
+    )
+    cut: bool = setting(False, "On a terminal, cut each event to what fits into a row.")
+    status: bool = setting(
+        True, "Keep a line with connection, rate, events behind and gaps at the bottom of a terminal."
+    )
+    quiet: bool = setting(False, "Write no events: with --exec, --expect, --count.")
+
+
+@dataclass(frozen=True)
+class Ending:
+    """When `listener events` is done."""
+
+    count: int | None = setting(None, "End with status 0 after so many events.", metavar="N", type=click.IntRange(1))
+    expect: str | None = setting(
+        None,
+        "End with status 0 at the first event for which this is true: an expression as for --where.",
+        metavar="EXPR",
+        type=str,
+    )
+    until: str | None = setting(
+        None,
+        "End with status 0 when all up to here was written: now (what the log has), a Position, a time, a duration ago "
+        "(10m), or one from now (+30s).",
+        metavar="WHEN",
+        type=str,
+    )
+    timeout: float | None = setting(None, "End with status 5 after this time.", metavar="DURATION", type=DURATION)
+    strict: bool = setting(False, "End with status 6 when events are gone.")
+    ready_fd: int | None = setting(
+        None,
+        "Once it really follows, write a line to this file descriptor (3 or more), and close it.",
+        metavar="N",
+        type=click.IntRange(3),
+    )
+    on_ready: str | None = setting(
+        None,
+        "Once it really follows, run this. If it fails, the listener ends with status 1.",
+        metavar="COMMAND",
+        type=str,
+    )
+
+
+@dataclass(frozen=True)
 class Acting:
     """What `listener events` runs for each event."""
 

@@ -6,21 +6,25 @@ import asyncio
 import enum
 import os
 import select
+import stat
 import sys
-from collections.abc import Awaitable, Callable, Iterable, Sequence
-from contextlib import suppress
-from typing import TYPE_CHECKING, Protocol
+import threading
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from typing import TYPE_CHECKING, NoReturn, Protocol
 
 import trio
 
 from listener.output import escape
-from shared.errors import Misconfigured
+from listener.status import Status, Stop
 
 if TYPE_CHECKING:
     from prompt_toolkit import PromptSession
 
 STDIN, STDOUT, STDERR = 0, 1, 2
 _CHUNK = 4096
+_TELL_WITHIN = 0.1
+_LOOK_EVERY = 0.25
 _LONGEST_LINE = 1 << 20
 
 
@@ -63,7 +67,7 @@ def dialogue() -> int:
 async def write(lines: Iterable[str | bytes], *, to: int, end: bytes = b"\n") -> None:
     """Write lines. When cancelled it may leave a thread behind that still writes; the process does not wait for it.
 
-    Raises OutputClosed, and Misconfigured if the output can't be written for another reason.
+    Raises OutputClosed, and Stop if the output can't be written for another reason.
     """
     chunks = [b""]
     for line in lines:
@@ -75,7 +79,7 @@ async def write(lines: Iterable[str | bytes], *, to: int, end: bytes = b"\n") ->
     except (BrokenPipeError, ConnectionResetError) as error:
         raise OutputClosed from error
     except OSError as error:
-        raise Misconfigured(f"The output can't be written: {error.strerror}.") from error
+        raise Stop(Status.FAULT, f"The output can't be written: {error.strerror}.") from error
 
 
 async def finish(action: Callable[[], Awaitable[None]], *, within: float) -> None:
@@ -97,21 +101,91 @@ async def finish(action: Callable[[], Awaitable[None]], *, within: float) -> Non
 
 def tell(text: str) -> None:
     """Write a line to standard error at once, unless that would block or nobody reads it."""
-    with suppress(OSError):
+    line = escape(text).encode(errors="backslashreplace") + b"\n"
+    with suppress(OSError), bottom_line.lifted(STDERR, within=_TELL_WITHIN) as (before, after):
         if select.select([], [STDERR], [], 0)[1]:
-            os.write(STDERR, escape(text).encode(errors="backslashreplace") + b"\n")
+            os.write(STDERR, before + line + after)
 
 
 def _write(to: int, chunks: list[bytes]) -> None:
     """In a thread, because even an output that is ready may block, and a signal does not end a blocked write."""
     for chunk in chunks:
         trio.from_thread.check_cancelled()  # between lines, so that none is cut
-        rest = memoryview(chunk)
-        while rest:
-            try:
-                rest = rest[os.write(to, rest) :]
-            except BlockingIOError:  # another program that shares this output made it so
-                select.select([], [to], [])
+        with bottom_line.lifted(to) as (before, after):
+            rest = memoryview(before + chunk + after)
+            while rest:
+                try:
+                    rest = rest[os.write(to, rest) :]
+                except BlockingIOError:  # another program that shares this output made it so
+                    select.select([], [to], [])
+
+
+class BottomLine:
+    """A line below all else on a terminal. Whoever writes there takes it away, and puts it back behind what it wrote, in
+    one go: so it never stands in the middle of anything."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._text = b""
+        self._on: tuple[int, ...] = ()
+
+    @contextmanager
+    def shown(self) -> Iterator[bool]:
+        """In the block, `draw` shows the line on standard error; yields whether there is a place for it.
+
+        There is on a terminal, unless what is written to standard output may come to the same one by way of another
+        program, which does not know of the line: through a pipe.
+        """
+        if is_terminal(STDERR) and os.environ.get("TERM", "dumb").lower() not in ("dumb", "unknown"):
+            if is_terminal(STDOUT):
+                self._on = (STDOUT, STDERR) if os.ttyname(STDOUT) == os.ttyname(STDERR) else (STDERR,)
+            elif stat.S_ISREG(os.fstat(STDOUT).st_mode) or os.path.samestat(os.fstat(STDOUT), os.stat(os.devnull)):
+                self._on = (STDERR,)
+        try:
+            yield bool(self._on)
+        finally:
+            self.draw("")
+            self._on = ()
+
+    def draw(self, text: str) -> None:
+        """Show this, in the place of what was shown. Not now, if someone is writing: then it comes with that."""
+        if not self._on:
+            return
+        self._text = b"" if not text else b"\x1b[?7l" + text.encode(errors="backslashreplace") + b"\x1b[?7h"
+        with suppress(OSError), self.lifted(STDERR, within=0.0 if text else _TELL_WITHIN) as (before, after):
+            if select.select([], [STDERR], [], 0)[1]:
+                os.write(STDERR, before + after)
+
+    @contextmanager
+    def lifted(self, fd: int, *, within: float = -1) -> Iterator[tuple[bytes, bytes]]:
+        """While the block writes lines to `fd`: what to write before them, and behind. Of two who write to the terminal
+        of the line one waits, `within` seconds at most (-1: however long), then raises BlockingIOError."""
+        if fd not in self._on:
+            yield b"", b""
+            return
+        if not self._lock.acquire(timeout=within):
+            raise BlockingIOError
+        try:
+            yield b"\r\x1b[K", self._text
+        finally:
+            self._lock.release()
+
+
+bottom_line = BottomLine()
+"""That of this process, which has one terminal."""
+
+
+async def wait_output_closed() -> NoReturn:
+    """Raise OutputClosed when whoever reads a pipe or socket at our standard output is gone, also while there is
+    nothing to write."""
+    mode = os.fstat(STDOUT).st_mode
+    if not (stat.S_ISFIFO(mode) or stat.S_ISSOCK(mode)):
+        await trio.sleep_forever()
+    poll = select.poll()
+    poll.register(STDOUT, 0)  # errors are always told
+    while not poll.poll(0):
+        await trio.sleep(_LOOK_EVERY)
+    raise OutputClosed
 
 
 async def wait_end_of_input() -> None:
