@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from contextlib import AsyncExitStack
 from functools import partial
 from itertools import groupby
@@ -10,13 +10,14 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import trio
 
-from listener.config import Config, Following
+from listener.config import Acting, Config, Following
 from listener.output import NoEvent, account_list, escape, gap_line, json_line, line
 from listener.sources import open_source, tell_health
-from listener.terminal import STDERR, STDOUT, finish, write
+from listener.terminal import STDERR, STDOUT, finish, tell, write
 from shared.frames import Error, EventFrame, Frame, Gap, Lagging, Ready
 
 if TYPE_CHECKING:
+    from listener.acting import Actions
     from listener.bookmark import Bookmark
 
 FINISH_WITHIN = 0.5
@@ -34,6 +35,7 @@ async def listen(
     announce_to: int,
     json: bool = False,
     safe: bool = True,
+    acting: Acting | None = None,
 ) -> None:
     """Write the accounts' events (None: those of all) to standard output until cancelled.
 
@@ -58,6 +60,13 @@ async def listen(
             if relay is not None:
                 relay.ring.note_health(away=reason is not None)
 
+        actions = None
+        if acting is not None and acting.exec is not None:
+            from listener.acting import open_acting
+
+            reached: Callable[[str], object] = (lambda position: None) if bookmark is None else bookmark.note
+            actions = await stack.enter_async_context(open_acting(acting, tell, reached))
+
         source = await stack.enter_async_context(open_source(config, accounts, since, report))
         screen = Screen(accounts, announce_to=announce_to, json=json, safe=safe)
         while True:
@@ -65,10 +74,24 @@ async def listen(
             if relay is not None:
                 relay.pass_on(frames)
             for drawn in screen.draw(frames):
-                if bookmark is None:
+                if bookmark is None or actions is not None:
                     await _write(drawn)
                 else:
                     await finish(partial(_write, drawn, bookmark), within=FINISH_WITHIN)
+            if actions is not None:
+                await _act(actions, frames)
+
+
+async def _act(actions: Actions, frames: Iterable[Frame]) -> None:
+    for frame in frames:
+        match frame:
+            case EventFrame():
+                try:
+                    await actions.take(frame)
+                except NoEvent:
+                    actions.pass_by(frame.position)
+            case Ready():
+                actions.pass_by(frame.position)
 
 
 class Drawn(NamedTuple):

@@ -6,15 +6,17 @@ import click
 
 from listener.choosing import EXPECTED, AccountsArgument
 from listener.commands import run, takes, until_signal
-from listener.config import Config, Following
+from listener.config import Acting, Config, Following
 
 
 # A negative number is an account that is no good, not an option that there isn't.
 @click.command("events", context_settings={"ignore_unknown_options": True})
 @click.argument("accounts", metavar="ACCOUNT...", nargs=-1, type=AccountsArgument())
 @click.option("--json", is_flag=True, help="Write each event as the JSON that it is, a line each.")
-@takes(Following)
-def command(config: Config, following: Following, accounts: tuple[frozenset[int] | None, ...], json: bool) -> None:
+@takes(Following, Acting)
+def command(
+    config: Config, following: Following, acting: Acting, accounts: tuple[frozenset[int] | None, ...], json: bool
+) -> None:
     """Write the events of these accounts (or of `all`) to standard output, until SIGINT or SIGTERM."""
     if not accounts:
         raise click.UsageError(f"There are no accounts to listen to. {EXPECTED}")
@@ -28,6 +30,6 @@ def command(config: Config, following: Following, accounts: tuple[frozenset[int]
         from listener.terminal import STDERR, STDOUT, is_terminal, write
 
         await write([f"Connecting to {escape(config.address)}"], to=STDERR)
-        await listen(config, following, chosen, announce_to=STDERR, json=json, safe=is_terminal(STDOUT))
+        await listen(config, following, chosen, announce_to=STDERR, json=json, safe=is_terminal(STDOUT), acting=acting)
 
     run(lambda: until_signal(listen))
