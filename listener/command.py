@@ -29,7 +29,7 @@ LONGEST_WORD = 128 * 1024 - 1
 
 _POLL = 0.02
 _SHELL = "/bin/sh"
-_SHELLS = {"sh", "bash", "dash", "zsh", "ksh", "ash", "fish"}
+_SHELLS = {"sh", "bash", "dash", "zsh", "ksh", "ash", "fish", "su"}
 _VARIABLES = tuple(f"EVENT_{name}" for name in ("ID", "TIMESTAMP", "DATA", "HOST", "POSITION", "SEQ", "ATTEMPT"))
 _OPERATORS = {"|", "||", "&", "&&", ";", "<", ">", ">>", "2>&1"}
 _QUOTED = re.compile(r"""'[^']*'|"(?:\\.|[^"\\])*"|\\.""", re.DOTALL)
@@ -66,7 +66,7 @@ class Command:
                 raise Refused("it has a NUL character in it, which no command can have.")
             self._words = _script(text) if shell else _words(text, of_event=of_event)
         except Refused as error:
-            raise Misconfigured(f"{option} {escape(text[:200])!r} can't be run: {error}") from None
+            raise Misconfigured(f"{option} {text[:200]!r} can't be run: {escape(str(error))}") from None
 
     async def run(self, event: Decoded | None, stdin: bytes, variables: Mapping[str, str], within: float) -> Outcome:
         """Run it once, and wait for its end.
@@ -92,7 +92,7 @@ class Command:
                 start_new_session=True,
             )
         except OSError as error:
-            return Outcome(f"it can't be started: {error.strerror}", again=error.errno != errno.E2BIG)
+            return Outcome(f"can't be started: {error.strerror}", again=error.errno != errno.E2BIG)
         try:
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(_feed, process, stdin)
@@ -104,7 +104,7 @@ class Command:
                 await _end(process)
         if limit.cancelled_caught:
             stays = ", and can't be ended" if process.returncode is None else ""
-            return Outcome(f"it took longer than {within:g} s{stays}")
+            return Outcome(f"took longer than {within:g} s{stays}")
         assert process.returncode is not None
         return _outcome(process.returncode)
 
@@ -122,7 +122,7 @@ def _words(text: str, *, of_event: bool) -> list[str | Template]:
     if shutil.which(templates[0].literal) is None:
         there = "is no program that can be run" if os.path.exists(words[0]) else "is not found"
         raise Refused(
-            f"{escape(words[0])} {there}. Expected a program in PATH, or the path of one; variables and what else "
+            f"{words[0]!r} {there}. Expected a program in PATH, or the path of one; variables and what else "
             "only a shell knows need --shell."
         )
     for number, template in enumerate(templates):
@@ -138,7 +138,7 @@ def _script(text: str) -> list[str | Template]:
         raise Refused(f"it has {found[0]} in column {found.start() + 1}. {_READ_THEM}")
     checked = subprocess.run([_SHELL, "-n", "-c", text], stdin=subprocess.DEVNULL, capture_output=True, check=False)
     if checked.returncode:
-        raise Refused(f"{escape(checked.stderr.decode(errors='replace').strip())}.")
+        raise Refused(f"{' '.join(checked.stderr.decode(errors='replace').split())}.")
     return [_SHELL, "-c", text]
 
 

@@ -79,14 +79,14 @@ def _part(piece: str, column: int, *, escapes: bool) -> str | _Place:
     if piece in ("{{", "}}"):
         return piece[0]
     if piece == "{":
-        raise Refused(f"Column {column}: this {{ is never closed. {EXPECTED}")
+        raise Refused(f"column {column}: this {{ is never closed. {EXPECTED}")
     if piece == "}":
-        raise Refused(f"Column {column}: this }} closes nothing. {EXPECTED}")
+        raise Refused(f"column {column}: this }} closes nothing. {EXPECTED}")
     if piece.startswith("{"):
         return _place(piece[1:-1], column)
     if escapes and piece.startswith("\\"):
         if piece not in _ESCAPES:
-            raise Refused(rf"Column {column}: {_short(piece)} means nothing. Expected \t, \n, or \\ for a backslash.")
+            raise Refused(rf"column {column}: {_short(piece)} means nothing. Expected \t, \n, or \\ for a backslash.")
         return _ESCAPES[piece]
     return piece
 
@@ -97,15 +97,15 @@ def _place(inside: str, column: int) -> _Place:
     if name not in NAMES:
         close = get_close_matches(name.title(), NAMES, n=1) or [known for known in NAMES if known == name.upper()]
         meant = f" Did you mean {{{close[0]}}}?" if close else ""
-        raise Refused(f"Column {column}: there is no {{{_short(path)}}}.{meant} {EXPECTED}")
+        raise Refused(f"column {column}: there is no {{{_short(path)}}}.{meant} {EXPECTED}")
     if steps and name != "Data":
-        raise Refused(f"Column {column}: nothing is inside of {name}, only of Data. {EXPECTED}")
+        raise Refused(f"column {column}: nothing is inside of {name}, only of Data. {EXPECTED}")
     if "" in steps:
-        raise Refused(f"Column {column}: in {{{_short(path)}}} a name is missing between dots. {EXPECTED}")
+        raise Refused(f"column {column}: in {{{_short(path)}}} a name is missing between dots. {EXPECTED}")
     number = name in _NUMBERS
     if not (_NUMBER_SPEC if number else _TEXT_SPEC).fullmatch(spec):
         like = f"{{{name}:>6}} or {{{name}:06}}" if number else f"{{{path}:<20}}, or {{{path}:.20}} to cut it"
-        raise Refused(f"Column {column}: {_short(spec)} is no format of {name}. Expected one such as {like}.")
+        raise Refused(f"column {column}: {_short(spec)} is no format of {name}. Expected one such as {like}.")
     return _Place(name, steps, spec)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import click
+from click.core import ParameterSource
 
 from listener.choosing import EXPECTED, AccountsArgument
 from listener.commands import run, takes, until_signal
@@ -22,6 +23,11 @@ def command(
         raise click.UsageError(f"There are no accounts to listen to. {EXPECTED}")
     if None in accounts and set(accounts) != {None}:
         raise click.UsageError(f"`all` includes the others: it stands alone. {EXPECTED}")
+    if acting.exec is None:
+        context = click.get_current_context()
+        for name in ("exec_timeout", "retries", "concurrency", "dead_letter"):
+            if context.get_parameter_source(name) is ParameterSource.COMMANDLINE:
+                raise click.UsageError(f"--{name.replace('_', '-')} is for --exec, and there is none.")
     chosen = None if None in accounts else frozenset[int]().union(*filter(None, accounts))
 
     async def listen() -> None:
