@@ -136,7 +136,8 @@ async def test_cancelled_what_runs_is_ended_and_nothing_begun(
             scope.cancel()
             await trio.sleep_forever()
     assert seen.notes == ["Waiting up to 0.3 s for the 2 commands that run."]
-    assert lines(here / "acted") == ["1 1", "2 3"] or lines(here / "acted") == ["2 3", "1 1"]
+    assert len(lines(here / "acted")) == 2
+    assert set(lines(here / "acted")) < {"1 1", "2 3", "3 4"}  # which two of the three is left to chance
     assert not any(psutil.pid_exists(int(pid)) for pid in lines(here / "pids"))
     assert seen.reached == []
 
