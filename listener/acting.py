@@ -126,8 +126,8 @@ class Actions:
         if self._settings.dead_letter is None:
             raise Stop(
                 Status.FAULT,
-                f"{job.name}: {job.outcome.failure}, in {_tries(job.tries)}. The bookmark of --state stays before this "
-                "event: mend the command, and start again; or set such events aside with --dead-letter FILE.",
+                f"{job.name}: {job.outcome.failure}, in {_tries(job.tries)}. With --state the next start begins with "
+                "this event again: mend the command first, or set such events aside with --dead-letter FILE.",
             )
         await terminal.finish(partial(self._set_aside, job, self._settings.dead_letter), within=FINISH_WITHIN)
 
@@ -156,7 +156,7 @@ class Actions:
             raise Stop(
                 Status.FAULT,
                 f"{job.name}: {job.outcome.failure}, and --dead-letter {escape(str(path))} can't be written: "
-                f"{error.strerror}. The bookmark of --state stays before this event: make room, and start again.",
+                f"{error.strerror}. With --state the next start begins with this event again: make room first.",
             ) from error
         self._note(f"! {job.name} is set aside in {escape(str(path))}")
         self._done(job)

@@ -154,7 +154,9 @@ async def test_given_up_it_ends_and_begins_there_again(redis_url: str) -> None:
     async with listener(*arguments, handler("[ $EVENT_SEQ != 2 ]")) as program:
         assert await program.ends() == 1
         said = (await program.err.rest())[-1]
-        assert said.startswith("Error: account 1, event 2: exit status 1, in 2 tries. The bookmark of --state stays")
+        assert said.startswith(
+            "Error: account 1, event 2: exit status 1, in 2 tries. With --state the next start begins"
+        )
     assert lines("state") == [where[0].position]
     assert lines("acted") == ["1 1 1", "1 2 1", "1 2 2"]
     async with listener(*arguments, handler("")) as program:
@@ -205,7 +207,7 @@ async def test_dead_letters_on_a_full_disk(redis_url: str) -> None:
         assert await program.ends() == 1
         assert (await program.err.rest())[-1] == (
             "Error: account 1, event 2: exit status 1, and --dead-letter /dev/full can't be written: No space left on "
-            "device. The bookmark of --state stays before this event: make room, and start again."
+            "device. With --state the next start begins with this event again: make room first."
         )
     assert lines("state") == [where[0].position]
 

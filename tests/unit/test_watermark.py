@@ -36,7 +36,7 @@ def test_at_the_end_all_is_reached(orders: list[int]) -> None:
     assert list(map(int, reached)) == sorted(set(map(int, reached)))
 
 
-class Any(RuleBasedStateMachine):
+class AnyOrder(RuleBasedStateMachine):
     """Against the plain account of it: a list of what is done."""
 
     def __init__(self) -> None:
@@ -74,4 +74,4 @@ class Any(RuleBasedStateMachine):
         assert len(self.mark) == self.finished.count(False)
 
 
-TestAny = Any.TestCase
+TestAnyOrder = AnyOrder.TestCase
