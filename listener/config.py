@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
 from urllib.parse import unquote, urlsplit
 
 import click
@@ -227,12 +227,12 @@ class Showing:
         metavar="FORMAT",
         type=str,
     )
-    timestamps: str = setting(
+    timestamps: Literal["utc", "local", "relative"] = setting(
         "utc",
         "How times are shown: utc, local, or relative (3s ago). JSON always has them as they are.",
         type=click.Choice(["utc", "local", "relative"]),
     )
-    color: str = setting(
+    color: Literal["auto", "always", "never"] = setting(
         "auto",
         "Colour events by account: on a terminal, unless NO_COLOR is set, or always, or never.",
         type=click.Choice(["auto", "always", "never"]),
@@ -284,30 +284,40 @@ class Acting:
 
     exec: str | None = setting(
         None,
-        "Run this for each event, at least once: words with {ID}, {Data} and the like in them. It gets the event's "
-        "JSON on standard input, and EVENT_ID and the like as variables. The bookmark moves on after exit code 0.",
+        "Run this for each event, at least once: a program and its words, in which {ID}, {Timestamp}, {Data}, "
+        "{Data.amount}, {Host}, {Position} and {Seq} are filled in. It gets the event's JSON on standard input, "
+        "EVENT_ID, EVENT_DATA and so on as variables, and in EVENT_ATTEMPT which try it is; what it writes goes to "
+        "standard error. The bookmark of --state moves on after exit code 0.",
         metavar="COMMAND",
         type=str,
     )
     shell: bool = setting(
-        False, 'Give the commands to /bin/sh. Then use "$EVENT_DATA" in them: nothing is put into their text.'
+        False,
+        'Give the commands to /bin/sh. Nothing is filled in then: write "$EVENT_DATA" where {Data} would stand.',
     )
     exec_timeout: float = setting(
-        60.0, "Kill a command that runs for longer than this; that is a failure.", metavar="DURATION", type=DURATION
+        60.0,
+        "End a command that runs for longer than this, with all it has started; that is a failure.",
+        metavar="DURATION",
+        type=DURATION,
     )
     retries: int = setting(
-        3, "How often a command that failed is run again for the same event.", metavar="N", type=click.IntRange(0)
+        3,
+        "How often a command that failed is run again for its event, after 0.5 s at first and 30 s at most.",
+        metavar="N",
+        type=click.IntRange(0),
     )
     concurrency: int = setting(
         1,
-        "How many commands may run at once. Those of one account run one after the other, in order.",
+        "How many events may have their commands run at once. Those of an account come one after the other, in order; "
+        "with 1, all do.",
         metavar="N",
         type=click.IntRange(1, 1000),
     )
     dead_letter: Path | None = setting(
         None,
-        "Append the events whose command failed every time to this file, and go on. Without it, the first one ends the "
-        "listener with status 1.",
+        "Append the events whose command failed every time to this file, as JSON that `listener send --bulk` takes, "
+        "and go on. Without it, the first one ends the listener with status 1.",
         metavar="FILE",
         type=click.Path(path_type=Path),
     )

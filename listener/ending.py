@@ -1,4 +1,4 @@
-"""When `listener events` is done: after so many events, at the one that was expected, at a place in the log, at a gap."""
+"""When `listener events` is done: after so many events, at one that was expected, at a place in the log, at a gap."""
 
 from __future__ import annotations
 
@@ -11,7 +11,6 @@ import trio
 
 from listener.config import DURATION, Ending
 from listener.decoded import Decoded
-from listener.expression import Where
 from listener.moments import parse
 from listener.output import gap_line
 from listener.status import Status, Stop
@@ -22,8 +21,6 @@ from shared.position import Position, parse_position, parse_since
 LATE = 5.0
 """For how many seconds after a moment events of before may still come: a tracker holds one for 4.5 s at most before it
 is in the log, or refused."""
-CLOCKS_DIFFER = timedelta(seconds=10)
-"""An event that is so much later than a moment comes after all of before, whichever trackers accepted them."""
 
 
 class Until(Protocol):
@@ -31,9 +28,6 @@ class Until(Protocol):
 
     def past(self, frame: EventFrame, event: Decoded) -> bool:
         """Whether this event comes after that."""
-
-    def far_past(self, frame: EventFrame, event: Decoded) -> bool:
-        """Whether nothing that belongs to it can come after this event."""
 
     def reached(self, ready: Ready) -> bool:
         """Whether one who has all up to here has all that belongs to it."""
@@ -51,8 +45,6 @@ class _UntilNow:
     def past(self, frame: EventFrame, event: Decoded) -> bool:
         return False
 
-    far_past = past
-
     def reached(self, ready: Ready) -> bool:
         return True
 
@@ -68,8 +60,6 @@ class _UntilPosition:
     def past(self, frame: EventFrame, event: Decoded) -> bool:
         return self._number(frame.position) > self._end.number
 
-    far_past = past
-
     def reached(self, ready: Ready) -> bool:
         return self._number(ready.position) >= self._end.number
 
@@ -84,7 +74,8 @@ class _UntilPosition:
 
 
 class _UntilTime:
-    """All that was accepted at a time, or earlier. The order of the log is nearly that of time, but not quite."""
+    """All before the first event that was accepted later than a time, as `since` a time begins with the first one of
+    then or later. (The order of the log is nearly that of time, but not quite.)"""
 
     def __init__(self, moment: datetime, now: datetime) -> None:
         self._end = moment
@@ -96,14 +87,8 @@ class _UntilTime:
         return self._begun_at + (self._end - self._begun).total_seconds() + LATE
 
     def past(self, frame: EventFrame, event: Decoded) -> bool:
-        return self._is_later(event, timedelta(0))
-
-    def far_past(self, frame: EventFrame, event: Decoded) -> bool:
-        return self._is_later(event, CLOCKS_DIFFER)
-
-    def _is_later(self, event: Decoded, by: timedelta) -> bool:
         try:
-            return parse(event.timestamp) - self._end > by
+            return parse(event.timestamp) > self._end
         except (ValueError, OverflowError):
             return False
 
@@ -139,7 +124,11 @@ class Ends:
         self.why = ""
         self._settings = settings
         self._left = settings.count
-        self._expected = None if settings.expect is None else Where(settings.expect, "--expect")
+        self._expected: Callable[[Decoded], bool] | None = None
+        if settings.expect is not None:
+            from listener.expression import Where  # it takes a while to load
+
+            self._expected = Where(settings.expect, "--expect")
         self._until = None if settings.until is None else parse_until(settings.until, now())
         self._current_since = math.inf
         self._interrupted = False
@@ -149,11 +138,10 @@ class Ends:
         return Stop(self.over, self.why) if self.over else None
 
     def excludes(self, frame: EventFrame, event: Decoded) -> bool:
-        """Whether an event does not belong to what was asked for any more."""
+        """Whether an event comes after what was asked for. Then it is over."""
         if self._until is None or not self._until.past(frame, event):
             return False
-        if self._until.far_past(frame, event):
-            self._end()
+        self._end()
         return True
 
     def note_event(self, event: Decoded) -> None:
@@ -172,18 +160,14 @@ class Ends:
             case Gap() if self._settings.strict:
                 self.over, self.why = Status.GAP, f"events are gone, and this is --strict: {gap_line(frame)[2:]}."
             case Ready():
-                self.note_back()
+                self._current_since = trio.current_time()
                 if self._until is not None and self._until.reached(frame):
                     self._end()
 
-    def note_away(self) -> None:
-        """The server went away: nobody knows what came meanwhile."""
-        self._current_since = math.inf
+    def note_health(self, *, away: bool) -> None:
+        """The server went away, and nobody knows what comes meanwhile; or it is back, and that follows."""
         self._interrupted = True
-
-    def note_back(self) -> None:
-        """The follower gets what comes (again)."""
-        self._current_since = trio.current_time()
+        self._current_since = math.inf if away else trio.current_time()
 
     @property
     def deadline(self) -> float:

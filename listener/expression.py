@@ -23,8 +23,33 @@ LONGEST = 10_000
 _SYNTAX = re.compile(r"<input>:(\d+):(\d+): (?:Syntax error: )?(.*)")
 _BINDS = r"\.(?:all|exists|exists_one|map|filter)\(\s*{}\s*,"
 FUNCTIONS = frozenset(
-    "bytes contains double duration dyn endsWith getDate getDayOfMonth getDayOfWeek getDayOfYear getFullYear getHours "
-    "getMilliseconds getMinutes getMonth getSeconds has int matches size startsWith string timestamp type uint".split()
+    (
+        "bytes",
+        "contains",
+        "double",
+        "duration",
+        "dyn",
+        "endsWith",
+        "getDate",
+        "getDayOfMonth",
+        "getDayOfWeek",
+        "getDayOfYear",
+        "getFullYear",
+        "getHours",
+        "getMilliseconds",
+        "getMinutes",
+        "getMonth",
+        "getSeconds",
+        "has",
+        "int",
+        "matches",
+        "size",
+        "startsWith",
+        "string",
+        "timestamp",
+        "type",
+        "uint",
+    )
 )
 """What expressions may call, beside all, exists, exists_one, filter and map."""
 

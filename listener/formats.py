@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -11,9 +12,12 @@ from datetime import UTC, datetime
 import msgspec
 
 from listener import moments
-from listener.decoded import Decoded, NoEvent
-from listener.output import cut_to, escape, escape_json
-from listener.template import Template
+from listener.config import Showing
+from listener.decoded import Decoded
+from listener.output import NoEvent, cut_to, escape, escape_json
+from listener.template import EXPECTED, Template
+from listener.terminal import STDOUT, is_terminal, use_color
+from shared.errors import Misconfigured, Refused
 
 Format = Callable[[Decoded, bytes], str | bytes]
 """From an event, and its bytes as they came, to a line, or several. Raises NoEvent if it can't be shown so."""
@@ -37,6 +41,25 @@ class Look:
     safe: bool = True
     width: Callable[[], int] | None = None
     now: Callable[[], datetime] = lambda: datetime.now(UTC)
+
+
+def look_of(showing: Showing) -> Look:
+    """How events look at our standard output."""
+    terminal = is_terminal(STDOUT)
+    return Look(
+        showing.format,
+        showing.timestamps,
+        color=use_color(showing.color, STDOUT),
+        safe=terminal,
+        width=_columns if terminal and showing.cut else None,
+    )
+
+
+def _columns() -> int:
+    try:
+        return os.get_terminal_size(STDOUT).columns or 80
+    except OSError:
+        return 80
 
 
 def make(look: Look) -> Format:
@@ -139,21 +162,24 @@ def _csv(look: Look) -> Format:
 
 
 def _template(look: Look, text: str) -> Callable[[Decoded], str]:
-    template = Template(text, escapes=True)
+    try:
+        template = Template(text, escapes=True)
+    except Refused as error:
+        raise Misconfigured(f"--format {escape(text[:40])!r}: {error}") from error
+    if not template.has_placeholders:
+        raise Misconfigured(
+            f"--format {escape(text[:40])!r} is none: expected {', '.join(NAMES)}, or a template. {EXPECTED}"
+        )
     time = moments.as_written(look.timestamps, look.now)
 
     def form(event: Decoded) -> str:
         if look.timestamps != "utc":
             event = msgspec.structs.replace(event, timestamp=time(event.timestamp))
-        shown = template.render(event)
-        if look.safe:
-            shown = "\n".join(map(_escape_but_tabs, shown.split("\n")))
+        # Escaped even for a program: an event is a line, or as many as the template has, whatever its data hold.
+        shown = template.render(event, escape)
         if look.width is not None:
-            shown = "\n".join(cut_to(line, look.width()) for line in shown.split("\n"))
+            width = look.width()
+            shown = "\n".join(cut_to(line, width) for line in shown.split("\n"))
         return f"{color_of(event.id)}{shown}{_RESET}" if look.color else shown
 
     return form
-
-
-def _escape_but_tabs(line: str) -> str:
-    return "\t".join(map(escape, line.split("\t")))

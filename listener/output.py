@@ -17,6 +17,10 @@ _DRIVES_TERMINALS = re.compile(
 )
 
 
+class NoEvent(Exception):
+    """These bytes are no event. The text says why, and is safe to show."""
+
+
 def account_list(accounts: Collection[int] | None) -> str:
     """Account IDs as a list for people, ascending: [1 2 3]. None: all."""
     return "all" if accounts is None else f"[{' '.join(map(str, sorted(accounts)))}]"

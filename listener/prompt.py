@@ -8,7 +8,7 @@ from typing import TypeVar
 
 import trio
 
-from listener.config import Config, Following
+from listener.config import Config
 from listener.output import account_list, escape
 from listener.signals import cancel_at_signal
 from listener.terminal import STDIN, Ended, Prompt, dialogue, is_terminal, open_prompt, wait_end_of_input, write
@@ -84,10 +84,10 @@ class Dialogue:
             await self._say([""])  # the line on which ^C stands
 
     async def _listen_to_end(self) -> None:
-        from listener.listening import listen
+        from listener.listening import Listening, listen
 
         async with trio.open_nursery() as nursery:
-            nursery.start_soon(lambda: listen(self._config, Following(), self._selected, announce_to=dialogue()))
+            nursery.start_soon(lambda: listen(self._config, Listening(self._selected), announce_to=dialogue()))
             if is_terminal(STDIN):
                 await wait_end_of_input()
                 nursery.cancel_scope.cancel()

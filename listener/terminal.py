@@ -11,7 +11,7 @@ import sys
 import threading
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
-from typing import TYPE_CHECKING, NoReturn, Protocol
+from typing import TYPE_CHECKING, Literal, NoReturn, Protocol
 
 import trio
 
@@ -49,6 +49,18 @@ class Prompt(Protocol):
 def is_terminal(fd: int) -> bool:
     """Whether a person sits there."""
     return os.isatty(fd)
+
+
+def use_color(wanted: Literal["auto", "always", "never"], fd: int) -> bool:
+    """Whether to colour what is written there. See https://no-color.org."""
+    if wanted == "auto":
+        return is_terminal(fd) and not os.environ.get("NO_COLOR") and _is_capable()
+    return wanted == "always"
+
+
+def _is_capable() -> bool:
+    """Whether the terminal understands more than ends of lines."""
+    return os.environ.get("TERM", "dumb").lower() not in ("", "dumb", "unknown")
 
 
 def open_prompt() -> Prompt:
@@ -121,8 +133,8 @@ def _write(to: int, chunks: list[bytes]) -> None:
 
 
 class BottomLine:
-    """A line below all else on a terminal. Whoever writes there takes it away, and puts it back behind what it wrote, in
-    one go: so it never stands in the middle of anything."""
+    """A line below all else on a terminal. Whoever writes there takes it away, and puts it back behind what it wrote,
+    in one go: so it never stands in the middle of anything."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -136,7 +148,7 @@ class BottomLine:
         There is on a terminal, unless what is written to standard output may come to the same one by way of another
         program, which does not know of the line: through a pipe.
         """
-        if is_terminal(STDERR) and os.environ.get("TERM", "dumb").lower() not in ("dumb", "unknown"):
+        if is_terminal(STDERR) and _is_capable():
             if is_terminal(STDOUT):
                 self._on = (STDOUT, STDERR) if os.ttyname(STDOUT) == os.ttyname(STDERR) else (STDERR,)
             elif stat.S_ISREG(os.fstat(STDOUT).st_mode) or os.path.samestat(os.fstat(STDOUT), os.stat(os.devnull)):
@@ -183,7 +195,7 @@ async def wait_output_closed() -> NoReturn:
         await trio.sleep_forever()
     poll = select.poll()
     poll.register(STDOUT, 0)  # errors are always told
-    while not poll.poll(0):
+    while not poll.poll(0):  # noqa: ASYNC110  # that a reader has gone can only be asked for
         await trio.sleep(_LOOK_EVERY)
     raise OutputClosed
 
