@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-import os
 import re
 import signal
 import sys
 from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
 
 import pexpect
 import pytest
 
 from shared.events import draft, encode_text
-from tests.integration.listeners import NOW, append_sync
+from tests.integration.listeners import NOW, append_sync, surroundings
 
 UP = "\x1b[A"
 TAB = "\t"
@@ -23,12 +24,11 @@ TERMINAL_CODE = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]|\x08")
 class Terminal:
     """A listener in a pseudo-terminal."""
 
-    def __init__(self, *arguments: str, term: str = "xterm") -> None:
-        inherited = {key: value for key, value in os.environ.items() if not key.startswith(("LISTENER_", "REDIS_"))}
+    def __init__(self, *arguments: str, term: str = "xterm", history: Path | str = "") -> None:
         self.child: pexpect.spawn[str] = pexpect.spawn(
             sys.executable,
             ["-m", "listener", *arguments],
-            env={**inherited, "TERM": term},
+            env=surroundings(TERM=term, LISTENER_HISTORY=str(history)),
             encoding="utf-8",
             timeout=30,
             dimensions=(24, 120),
@@ -58,7 +58,7 @@ class Terminal:
 def open_terminal() -> Iterator[Callable[..., Terminal]]:
     opened: list[Terminal] = []
 
-    def start(*arguments: str, **settings: str) -> Terminal:
+    def start(*arguments: str, **settings: Any) -> Terminal:
         opened.append(Terminal(*arguments, **settings))
         return opened[-1]
 
@@ -141,10 +141,12 @@ def test_tab_completes_in_either_case(terminal: Terminal) -> None:
     terminal.expect_line("listening for events from: [7]")
 
 
-def test_tab_alone_shows_the_commands(terminal: Terminal) -> None:
+def test_tab_alone_shows_the_commands_and_what_they_do(terminal: Terminal) -> None:
     terminal.type(TAB)
-    terminal.child.expect(r"accounts +events")
-    terminal.expect_prompt()
+    for line in ("accounts +select accounts", "events +show the events", "send +send an event"):
+        terminal.child.expect(line)
+    terminal.type("events" + ENTER)
+    terminal.expect_line(" no account IDs selected")
 
 
 def test_arrow_up_brings_lines_back_each_prompt_its_own(terminal: Terminal) -> None:
