@@ -24,6 +24,16 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
+_MENU = {
+    "completion-menu": "bg:default fg:default",
+    "completion-menu.completion.current": "noreverse bg:default fg:default bold",
+    "completion-menu.meta.completion": "bg:default fg:ansibrightblack",
+    "completion-menu.meta.completion.current": "bg:default fg:default",
+    "scrollbar.background": "bg:default",
+    "scrollbar.button": "bg:default",
+}
+"""Nothing but text: on a dark terminal as on a light one."""
+
 _LINE_ENDS = re.compile(r"[ \t]*[\r\n]+[ \t]*")
 
 
@@ -98,6 +108,7 @@ def _session(file: HistoryFile, question: str) -> PromptSession[str]:
     from prompt_toolkit import PromptSession
     from prompt_toolkit.completion import DummyCompleter
     from prompt_toolkit.output.vt100 import Vt100_Output
+    from prompt_toolkit.styles import Style
 
     output = Vt100_Output.from_pty(sys.stdout, term=os.environ.get("TERM"))
     output.enable_cpr = False  # nothing here needs the cursor's position, and not every terminal answers
@@ -105,6 +116,7 @@ def _session(file: HistoryFile, question: str) -> PromptSession[str]:
         history=file.of(question),
         completer=DummyCompleter(),  # with one, there is room for the menu; TAB fills it
         complete_while_typing=False,
+        style=Style.from_dict(_MENU),
         output=output,
     )
 

@@ -22,13 +22,13 @@ OPTIONS = "options: [accounts events]"
 
 HINT = ' "help" tells what there is'
 
-KEYS = (
-    " Ctrl+C, Ctrl+D  leave; while events are shown: come back here",
-    " TAB             complete a command, or an account by its ID or name",
-    " Ctrl+R          search in what was typed",
-)
+KEYS = {
+    "Ctrl+C, Ctrl+D": "leave; while events are shown: come back here",
+    "TAB": "complete a command, or an account by its ID or name",
+    "Ctrl+R": "search in what was typed",
+}
 
-MANUAL = " manual: docs/listener.md"
+MANUAL = " All of it is in docs/listener.md."
 
 
 async def run(config: Config, prompting: Prompting) -> None:
@@ -102,8 +102,8 @@ class Dialogue:
         return f' did you mean "{close[0]}"?' if close else HINT
 
     async def _help(self, _: str) -> None:
-        titles = {f"{command.name} {command.arguments}": command.about for command in self._commands.values()}
-        await self._talk.say(*(f" {title:15} {about}" for title, about in titles.items()), *KEYS, MANUAL)
+        commands = {f"{command.name} {command.arguments}": command.about for command in self._commands.values()}
+        await self._talk.say(*(f" {title:18}{about}" for title, about in (commands | KEYS).items()), MANUAL)
 
     async def _complete(self, before: str) -> Sequence[Choice]:
         name, space, given = before.partition(" ")

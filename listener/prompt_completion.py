@@ -129,7 +129,8 @@ class AccountCompletion:
 
 
 def _choices(word: str, offered: Iterable[int], known: dict[int, Account]) -> list[Choice]:
-    return [Choice(str(one), len(word), _about(known.get(one))) for one in sorted(offered)[:MOST]]
+    by_id_first = sorted(offered, key=lambda one: (not str(one).startswith(word), one))
+    return [Choice(str(one), len(word), _about(known.get(one))) for one in by_id_first[:MOST]]
 
 
 def _about(account: Account | None) -> str:
