@@ -23,7 +23,7 @@ LONGEST = 2000
 _READ = 4 << 20
 """Of a file that is larger only the last so many bytes count."""
 
-_LINE = re.compile("[a-z]*(?<=[a-z]) >|>")
+_LINE = re.compile("(?:[a-z]+ )?>")
 
 
 class HistoryFile:
@@ -66,11 +66,11 @@ class HistoryFile:
         with open(_opened(path), "rb") as file:
             size = os.fstat(file.fileno()).st_size
             file.seek(max(0, size - _READ))
-            self._lines = file.read(_READ).decode(errors="replace").split("\n")[:-1]
-        if self._lines and not any(map(_LINE.match, self._lines)):
-            self._lines = []
+            lines = file.read(_READ).decode(errors="replace").split("\n")[:-1]
+        self._lines = [line for line in lines if _LINE.match(line)]
+        if lines and not self._lines:
             self._give_up("is another program's")  # which would not like to see it cut
-        elif len(self._lines) > 2 * KEPT or size > _READ:
+        elif len(lines) > 2 * KEPT or size > _READ:
             self._lines = self._lines[-KEPT:]
             self._cut(path.resolve(), size)
 
