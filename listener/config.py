@@ -174,6 +174,11 @@ def default_history() -> Path:
     return Path(platformdirs.user_state_dir("trio-tracker")) / "history"
 
 
+def history_file(text: object) -> Path | None:
+    """Return the path, or None where there is none."""
+    return Path(str(text)) if str(text) else None
+
+
 @dataclass(frozen=True)
 class Prompting:
     """What the prompt takes beside that."""
@@ -182,7 +187,7 @@ class Prompting:
         default_history(),
         "Where the prompt keeps what was typed, for the next time. Empty: nowhere.",
         metavar="FILE",
-        type=lambda text: Path(text) if str(text) else None,
+        type=history_file,
         emptiable=True,
     )
 

@@ -48,7 +48,7 @@ class EditingPrompt:
         self._leaving = False
 
     async def ask(self, question: str, complete: Complete | None = None) -> str | Ended:
-        session = await trio.to_thread.run_sync(self._session, question)
+        session = await trio.to_thread.run_sync(self._session, question, abandon_on_cancel=True)
         await self._tell_trouble()
         self._loop, self._leaving = None, False
         async with trio.open_nursery() as nursery:

@@ -33,11 +33,11 @@ class Actions:
 
     async def add(self, given: str) -> None:
         """Select accounts."""
-        words = given.split()
-        if not words:
+        pieces = given.split()
+        if not pieces:
             await self._talk.say(f" already selected accounts: {self._selection}", " input space separated account IDs")
-            words = (await self._talk.ask("accounts >", self.accounts.any)).split(" ")
-        complaints = self._selection.add(words)
+            pieces = (await self._talk.ask("accounts >", self.accounts.any)).split(" ")
+        complaints = self._selection.add(pieces)
         await self._talk.say(*complaints, f" current selected accounts: {self._selection}")
 
     async def remove(self, given: str) -> None:

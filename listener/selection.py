@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 from listener.choosing import parse_accounts
 from listener.output import account_list, escape
@@ -24,41 +24,38 @@ class Selection:
 
     def add(self, words: Iterable[str]) -> list[str]:
         """Select these as well. Returns a line for each word that is no good; the others count."""
-        complaints = []
-        for word in words:
-            try:
-                chosen = parse_accounts(word)
-            except Refused as error:
-                complaints.append(_complaint(word, error))
-                continue
-            if chosen is None:
-                self.accounts = None
-            elif self.accounts is not None:
-                self.accounts |= chosen
-        return complaints
+        return _each(words, self._add)
 
     def remove(self, words: Iterable[str]) -> list[str]:
         """Take these out. Returns a line for each word that is no good, or names nothing that was selected."""
-        complaints = []
-        for word in words:
-            try:
-                chosen = parse_accounts(word)
-            except Refused as error:
-                complaints.append(_complaint(word, error))
-                continue
-            if chosen is None:
-                self.accounts = set()
-            elif self.accounts is None:
-                complaints.append(f' {word} can\'t be taken out of all: "remove all" first, then select the others')
-            elif self.accounts.isdisjoint(chosen):
-                complaints.append(f" {word} was not selected")
-            else:
-                self.accounts -= chosen
-        return complaints
+        return _each(words, self._remove)
+
+    def _add(self, word: str, accounts: frozenset[int] | None) -> None:
+        if accounts is None:
+            self.accounts = None
+        elif self.accounts is not None:
+            self.accounts |= accounts
+
+    def _remove(self, word: str, accounts: frozenset[int] | None) -> str | None:
+        if accounts is None:
+            self.accounts = set()
+        elif self.accounts is None:
+            return f' {word} can\'t be taken out of all: "remove all" first, then select the others'
+        elif self.accounts.isdisjoint(accounts):
+            return f" {word} was not selected"
+        else:
+            self.accounts -= accounts
+        return None
 
 
-def _complaint(word: str, error: Refused) -> str:
-    return f" {escape(str(error))}" if _RANGE.fullmatch(word) else no_number(word)
+def _each(words: Iterable[str], change: Callable[[str, frozenset[int] | None], str | None]) -> list[str]:
+    complaints: list[str | None] = []
+    for word in words:
+        try:
+            complaints.append(change(word, parse_accounts(word)))
+        except Refused as error:
+            complaints.append(f" {escape(str(error))}" if _RANGE.fullmatch(word) else no_number(word))
+    return [complaint for complaint in complaints if complaint is not None]
 
 
 def no_number(word: str) -> str:

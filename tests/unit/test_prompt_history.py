@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from listener.__main__ import cli
+from listener.config import default_history
 from listener.prompt_history import KEPT, LONGEST, HistoryFile
 
 
@@ -101,3 +103,28 @@ def test_dev_null_is_a_way_to_keep_none() -> None:
     file = HistoryFile(Path("/dev/null"))
     file.append(">", "events")
     assert file.trouble is None
+
+
+@pytest.mark.parametrize(
+    ("variable", "arguments", "expected"),
+    [
+        (None, [], default_history()),
+        (None, ["--config"], None),
+        ("", [], None),
+        ("/variable", [], Path("/variable")),
+        ("", ["--history", "/flag"], Path("/flag")),
+        ("/variable", ["--history", ""], None),
+        ("/variable", ["--config"], Path("/variable")),
+    ],
+)
+def test_which_file_it_is(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, variable: str | None, arguments: list[str], expected: Path | None
+) -> None:
+    monkeypatch.delenv("LISTENER_HISTORY", raising=False)
+    if variable is not None:
+        monkeypatch.setenv("LISTENER_HISTORY", variable)
+    if arguments == ["--config"]:
+        file = tmp_path / "listener.toml"
+        file.write_text('history = ""\n')
+        arguments = ["--config", str(file)]
+    assert cli.make_context("listener", arguments).params["history"] == expected
