@@ -6,7 +6,7 @@ import asyncio
 import os
 import re
 import sys
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
@@ -133,7 +133,11 @@ def _bindings(nursery: trio.Nursery, complete: Complete | None) -> KeyBindings:
         if buffer.complete_state:
             buffer.complete_next()
         elif complete is not None:
-            event.app.create_background_task(_complete(buffer, nursery, complete))
+            choices = complete(buffer.document.text_before_cursor)
+            if isinstance(choices, Sequence):
+                _offer(buffer, choices)
+            else:
+                event.app.create_background_task(_offer_later(buffer, nursery, choices))
 
     @bindings.add(Keys.BracketedPaste)
     def paste(event: KeyPressEvent) -> None:
@@ -143,17 +147,20 @@ def _bindings(nursery: trio.Nursery, complete: Complete | None) -> KeyBindings:
     return bindings
 
 
-async def _complete(buffer: Buffer, nursery: trio.Nursery, complete: Complete) -> None:
-    """On asyncio: put in what all ways to go on have in common, or show them."""
+async def _offer_later(buffer: Buffer, nursery: trio.Nursery, coming: Awaitable[Sequence[Choice]]) -> None:
+    document = buffer.document
+    choices = await _in_trio(nursery, coming, ())
+    if buffer.document == document and buffer.complete_state is None:  # else someone typed on meanwhile
+        _offer(buffer, choices)
+
+
+def _offer(buffer: Buffer, choices: Sequence[Choice]) -> None:
+    """Put in what all ways to go on have in common, or show them."""
     from prompt_toolkit.buffer import CompletionState
     from prompt_toolkit.completion import Completion, get_common_complete_suffix
 
     document = buffer.document
-    none: Sequence[Choice] = ()
-    choices = await _in_trio(nursery, lambda: complete(document.text_before_cursor), none)
     found = [Completion(one.text, -one.replaces, display_meta=one.about) for one in choices]
-    if buffer.document != document or buffer.complete_state is not None:
-        return  # someone typed on meanwhile
     if len(found) == 1:
         buffer.apply_completion(found[0])
     elif common := get_common_complete_suffix(document, found):
@@ -163,8 +170,8 @@ async def _complete(buffer: Buffer, nursery: trio.Nursery, complete: Complete) -
         buffer.on_completions_changed.fire()
 
 
-async def _in_trio(nursery: trio.Nursery, action: Callable[[], Awaitable[T]], otherwise: T) -> T:
-    """Run an action of trio's from the loop of a thread that trio waits for in the block of `nursery`. When that is
+async def _in_trio(nursery: trio.Nursery, action: Awaitable[T], otherwise: T) -> T:
+    """Await an action of trio's on the loop of a thread that trio waits for in the block of `nursery`. When that is
     cancelled, so is the action, and this returns `otherwise`."""
     loop = asyncio.get_running_loop()
     future: asyncio.Future[T] = loop.create_future()
@@ -176,7 +183,7 @@ async def _in_trio(nursery: trio.Nursery, action: Callable[[], Awaitable[T]], ot
     async def run() -> None:
         result = otherwise
         try:
-            result = await action()
+            result = await action
         finally:
             with suppress(RuntimeError):  # the loop is closed: the line was finished meanwhile
                 loop.call_soon_threadsafe(finish, result)

@@ -105,9 +105,9 @@ class Dialogue:
         commands = {f"{command.name} {command.arguments}": command.about for command in self._commands.values()}
         await self._talk.say(*(f" {title:18}{about}" for title, about in (commands | KEYS).items()), MANUAL)
 
-    async def _complete(self, before: str) -> Sequence[Choice]:
+    def _complete(self, before: str) -> Sequence[Choice] | Awaitable[Sequence[Choice]]:
         name, space, given = before.partition(" ")
         if not space:
-            return await words({command.name: command.about for command in self._commands.values()})(before)
+            return words({command.name: command.about for command in self._commands.values()})(before)
         command = self._commands.get(name)
-        return await command.complete(given.lstrip(" ")) if command and command.complete else ()
+        return command.complete(given.lstrip(" ")) if command and command.complete else ()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Awaitable, Sequence
 from datetime import UTC, datetime
 
 import trio
@@ -120,9 +120,9 @@ class Actions:
             said = "interrupted: the tracker may have accepted it, or not"
         await self._talk.say(f" {said}")
 
-    async def receiver(self, before: str) -> Sequence[Choice]:
+    def receiver(self, before: str) -> Sequence[Choice] | Awaitable[Sequence[Choice]]:
         """What TAB offers for the arguments of `send`: accounts for the first."""
-        return () if " " in before else await self.accounts.any(before)
+        return () if " " in before else self.accounts.any(before)
 
     async def _follow_until_left(self) -> None:
         async with trio.open_nursery() as nursery:

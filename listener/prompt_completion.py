@@ -31,7 +31,7 @@ _BEGINS_ID = re.compile(r"[1-9][0-9]{0,9}")
 def words(about: Mapping[str, str]) -> Complete:
     """Offers these words, each with what is said about it."""
 
-    async def complete(before: str) -> Sequence[Choice]:
+    def complete(before: str) -> Sequence[Choice]:
         start = before.lower()
         return [Choice(word, len(before), said) for word, said in about.items() if word.startswith(start)]
 

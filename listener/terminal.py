@@ -41,8 +41,9 @@ class Choice(NamedTuple):
     """What is shown beside it. Safe to show."""
 
 
-Complete = Callable[[str], Awaitable[Sequence[Choice]]]
-"""From what stands before the cursor to the ways to go on. It may take its time: keys are read meanwhile."""
+Complete = Callable[[str], Sequence[Choice] | Awaitable[Sequence[Choice]]]
+"""From what stands before the cursor to the ways to go on. Those that are at hand come at once; what has to be asked
+for may take its time, on trio: keys are read meanwhile."""
 
 
 class Prompt(Protocol):

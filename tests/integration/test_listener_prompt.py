@@ -78,6 +78,11 @@ def test_tab_completes_in_either_case(terminal: Terminal) -> None:
     terminal.expect_line("listening for events from: [7]")
 
 
+def test_tab_and_enter_in_one_go(terminal: Terminal) -> None:
+    terminal.type("e" + TAB + ENTER)
+    terminal.expect_line(" no account IDs selected")
+
+
 def test_tab_alone_shows_the_commands_and_what_they_do(terminal: Terminal) -> None:
     terminal.type(TAB)
     for line in ("accounts .*?select accounts", "events .*?show the events", "send .*?send an event"):
