@@ -1,4 +1,4 @@
-"""What the commands of the prompt do. Each gets what stands behind its name, and asks for it if that is nothing."""
+"""What the commands of the prompt do. Each gets what stands behind its name, and most ask for it if that is nothing."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ class Actions:
             refusals, others = group.split(_is_refusal)
             if refusals is None or others is not None or not self._talk.with_person:
                 raise  # where nobody reads it, the exit code has to tell
-            await self._talk.say(f" {first_leaf(refusals)}")
+            await self._talk.say(f" {escape(str(first_leaf(refusals)))}")
         else:
             await self._talk.end_line()
 
@@ -157,7 +157,7 @@ class Actions:
                     tracker.part, lambda: send_event(tracker, account, data, key), self._config.give_up, tell
                 )
         except (Refused, Misconfigured, Stop) as error:
-            return str(error)
+            return escape(str(error))
         return f"accepted at: {escape(position)}"
 
 

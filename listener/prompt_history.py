@@ -72,7 +72,8 @@ class HistoryFile:
             self._give_up("is another program's")  # which would not like to see it cut
         elif len(lines) > 2 * KEPT or size > _READ:
             self._lines = self._lines[-KEPT:]
-            self._cut(path.resolve(), size)
+            with suppress(OSError):  # it may be written, but not its directory
+                self._cut(path.resolve(), size)
 
     def _cut(self, path: Path, size: int) -> None:
         """Put a shorter file in its place, unless another listener has just added to it: the next start does it."""
