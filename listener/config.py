@@ -9,6 +9,7 @@ from typing import Any, ClassVar, Literal
 from urllib.parse import unquote, urlsplit
 
 import click
+import platformdirs
 
 from listener import websocket_url
 from shared.embedded import default_data_dir, redis_url, tracker_url
@@ -166,6 +167,29 @@ class Config:
             where = "LISTENER_TOKEN" if self.token_file is None else f"--token-file {self.token_file}"
             raise Misconfigured(f"{where} holds no token. Expected visible characters of ASCII, on one line.")
         return token
+
+
+def default_history() -> Path:
+    """Where the prompt keeps what was typed unless told otherwise."""
+    return Path(platformdirs.user_state_dir("trio-tracker")) / "history"
+
+
+def history_file(text: object) -> Path | None:
+    """Return the path, or None where there is none."""
+    return Path(str(text)) if str(text) else None
+
+
+@dataclass(frozen=True)
+class Prompting:
+    """What the prompt takes beside that."""
+
+    history: Path | None = setting(
+        default_history(),
+        "Where the prompt keeps what was typed, for the next time. Empty: nowhere.",
+        metavar="FILE",
+        type=history_file,
+        emptiable=True,
+    )
 
 
 @dataclass(frozen=True)

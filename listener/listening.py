@@ -86,7 +86,9 @@ async def listen(config: Config, job: Listening, *, announce_to: int) -> None:
         if config.known_tracker is not None and not config.is_websocket and job.accounts:
             from listener.strangers import look_for_strangers
 
-            nursery.start_soon(look_for_strangers, config, job.accounts)
+            looking = await stack.enter_async_context(trio.open_nursery())
+            looking.cancel_scope.deadline = math.inf
+            looking.start_soon(look_for_strangers, config, job.accounts)
         await following.run(source.receive)
         if actions is not None:
             await actions.finish()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection
+from itertools import pairwise
 
 from shared.frames import Gap
 
@@ -16,14 +17,27 @@ _DRIVES_TERMINALS = re.compile(
     "]"
 )
 
+_MANY = 100
+"""As many accounts, and then ranges of them, are listed one by one."""
+
 
 class NoEvent(Exception):
     """These bytes are no event. The text says why, and is safe to show."""
 
 
 def account_list(accounts: Collection[int] | None) -> str:
-    """Account IDs as a list for people, ascending: [1 2 3]. None: all."""
-    return "all" if accounts is None else f"[{' '.join(map(str, sorted(accounts)))}]"
+    """Account IDs as a list for people, ascending: [1 2 3], many of them as ranges: [1-1000 2001]. None: all."""
+    if accounts is None:
+        return "all"
+    shown = [str(one) for one in sorted(accounts)] if len(accounts) <= _MANY else _ranges(sorted(accounts))
+    return f"[{' '.join(shown)}]"
+
+
+def _ranges(accounts: list[int]) -> list[str]:
+    begins = [one for before, one in pairwise([-1, *accounts]) if one != before + 1]
+    ends = [one for one, after in pairwise([*accounts, -1]) if after != one + 1]
+    shown = [str(begin) if begin == end else f"{begin}-{end}" for begin, end in zip(begins, ends, strict=True)]
+    return shown if len(shown) <= _MANY else [*shown[:_MANY], f"and more: {len(accounts)} accounts"]
 
 
 def escape(text: str) -> str:

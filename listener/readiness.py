@@ -42,7 +42,7 @@ class Readiness:
 
     @asynccontextmanager
     async def open(self) -> AsyncIterator[None]:
-        """In the block the command may run. At its end it gets a moment to finish, and is ended if that is too short."""
+        """In the block the command may run. At its end it gets a moment to finish, then it is ended."""
         async with trio.open_nursery() as nursery:
             self._nursery = nursery
             yield

@@ -2,24 +2,20 @@
 
 from __future__ import annotations
 
-import asyncio
 import enum
 import os
 import select
 import stat
-import sys
 import threading
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
-from typing import TYPE_CHECKING, Literal, NoReturn, Protocol
+from pathlib import Path
+from typing import Literal, NamedTuple, NoReturn, Protocol
 
 import trio
 
 from listener.output import escape
 from listener.status import Status, Stop
-
-if TYPE_CHECKING:
-    from prompt_toolkit import PromptSession
 
 STDIN, STDOUT, STDERR = 0, 1, 2
 _CHUNK = 4096
@@ -39,10 +35,25 @@ class Ended(enum.Enum):
     END = enum.auto()
 
 
+class Choice(NamedTuple):
+    """One way to go on with what is typed."""
+
+    text: str
+    replaces: int
+    """How many characters before the cursor it stands in the place of."""
+    about: str = ""
+    """What is shown beside it. Safe to show."""
+
+
+Complete = Callable[[str], Sequence[Choice] | Awaitable[Sequence[Choice]]]
+"""From what stands before the cursor to the ways to go on. Those that are at hand come at once; what has to be asked
+for may take its time, on trio: keys are read meanwhile."""
+
+
 class Prompt(Protocol):
     """Asks for lines."""
 
-    async def ask(self, question: str, completions: Sequence[str] = ()) -> str | Ended:
+    async def ask(self, question: str, complete: Complete | None = None) -> str | Ended:
         """Return the next line, without its end."""
 
 
@@ -63,11 +74,13 @@ def _is_capable() -> bool:
     return os.environ.get("TERM", "dumb").lower() not in ("", "dumb", "unknown")
 
 
-def open_prompt() -> Prompt:
-    """An editing prompt on a terminal, plain lines otherwise."""
-    dumb = os.environ.get("TERM", "").lower() in ("dumb", "unknown")
-    if is_terminal(STDIN) and is_terminal(STDOUT) and not dumb:
-        return EditingPrompt()
+def open_prompt(history: Path | None) -> Prompt:
+    """An editing prompt on a terminal, which remembers in the file `history` (None: for this run), plain lines
+    otherwise."""
+    if is_terminal(STDIN) and is_terminal(STDOUT) and _is_capable():
+        from listener.editing import EditingPrompt
+
+        return EditingPrompt(history)
     return PlainPrompt()
 
 
@@ -222,7 +235,7 @@ class PlainPrompt:
         self._pending = b""
         self._echo = not is_terminal(STDIN)
 
-    async def ask(self, question: str, completions: Sequence[str] = ()) -> str | Ended:
+    async def ask(self, question: str, complete: Complete | None = None) -> str | Ended:
         await write([question], to=dialogue(), end=b"")
         line = await self._line()
         if self._echo or line is Ended.END:
@@ -239,67 +252,3 @@ class PlainPrompt:
             return Ended.END
         line, _, self._pending = self._pending.partition(b"\n")
         return line.removesuffix(b"\r").decode(errors="surrogateescape")
-
-
-class EditingPrompt:
-    """prompt_toolkit, which is built on asyncio, with a loop of its own in a thread."""
-
-    def __init__(self) -> None:
-        self._sessions: dict[str, PromptSession[str]] = {}
-        self._loop: asyncio.AbstractEventLoop | None = None
-        self._leaving = False
-
-    async def ask(self, question: str, completions: Sequence[str] = ()) -> str | Ended:
-        if question not in self._sessions:
-            self._sessions[question] = _session(completions)
-        session = self._sessions[question]
-        self._loop, self._leaving = None, False
-        async with trio.open_nursery() as nursery:
-            nursery.start_soon(self._leave_when_cancelled, session)
-            answer = await trio.to_thread.run_sync(self._ask, session, question)
-            nursery.cancel_scope.cancel()
-        return answer
-
-    def _ask(self, session: PromptSession[str], question: str) -> str | Ended:
-        def running() -> None:
-            self._loop = asyncio.get_running_loop()
-            if self._leaving:
-                _leave(session)
-
-        try:
-            # Ctrl+C comes as a key here; as a signal it is the main thread's affair.
-            return session.prompt(question, handle_sigint=False, set_exception_handler=False, pre_run=running)
-        except KeyboardInterrupt:
-            return Ended.INTERRUPT
-        except EOFError:
-            return Ended.END
-
-    async def _leave_when_cancelled(self, session: PromptSession[str]) -> None:
-        try:
-            await trio.sleep_forever()
-        finally:
-            self._leaving = True  # first this, then the look: `running` does it the other way round
-            if self._loop is not None:
-                with suppress(RuntimeError):  # it ended by itself meanwhile
-                    self._loop.call_soon_threadsafe(_leave, session)
-
-
-def _leave(session: PromptSession[str]) -> None:
-    if session.app.is_running and not session.app.is_done:
-        session.app.exit(exception=EOFError())
-
-
-def _session(completions: Sequence[str]) -> PromptSession[str]:
-    from prompt_toolkit import PromptSession
-    from prompt_toolkit.completion import WordCompleter
-    from prompt_toolkit.output.vt100 import Vt100_Output
-    from prompt_toolkit.shortcuts import CompleteStyle
-
-    output = Vt100_Output.from_pty(sys.stdout, term=os.environ.get("TERM"))
-    output.enable_cpr = False  # nothing here needs the cursor's position, and not every terminal answers
-    return PromptSession(
-        completer=WordCompleter(list(completions), ignore_case=True, sentence=True),
-        complete_while_typing=False,
-        complete_style=CompleteStyle.READLINE_LIKE,
-        output=output,
-    )

@@ -139,6 +139,9 @@ def test_gaps(gap: Gap, said: str) -> None:
 def test_accounts_are_listed_in_order() -> None:
     assert account_list({10, 9, 1}) == "[1 9 10]"
     assert account_list(None) == "all"
+    assert account_list(range(1, 101)) == f"[{' '.join(map(str, range(1, 101)))}]"
+    assert account_list({*range(1, 2001), 2002, *range(2010, 2012)}) == "[1-2000 2002 2010-2011]"
+    assert account_list(range(1, 1000, 2)).endswith(" 197 199 and more: 500 accounts]")
 
 
 def drives_terminals(text: str) -> bool:
