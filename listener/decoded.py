@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from datetime import datetime
 from functools import cached_property
 from typing import Any
 
 import msgspec
 
+from listener import moments
 from listener.output import NoEvent, escape
 
 
@@ -20,6 +22,11 @@ class Decoded(msgspec.Struct, frozen=True, dict=True):
     host: str = msgspec.field(name="Host")
     position: str = msgspec.field(name="Position", default="")
     seq: int = msgspec.field(name="Seq", default=0)
+
+    @cached_property
+    def moment(self) -> datetime:
+        """When the tracker accepted it."""
+        return moments.parse(self.timestamp)
 
     @property
     def is_text(self) -> bool:
@@ -62,9 +69,9 @@ def decode(line: bytes) -> Decoded:
     """Return the event in `line`, of which everything can be read. Raises NoEvent."""
     try:
         event = _event.decode(line)
-        _ = event.data_text  # until now nobody has looked at it
+        _ = event.data_text, event.moment  # until now nobody has looked at them
         _ = str(event.id), str(event.seq)  # Python refuses to write a number of thousands of digits
-    except (msgspec.DecodeError, ValueError, RecursionError) as error:
+    except (msgspec.DecodeError, ValueError, OverflowError, RecursionError) as error:
         raise NoEvent(escape(str(error))) from error
     return event
 

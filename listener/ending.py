@@ -11,7 +11,6 @@ import trio
 
 from listener.config import DURATION, Ending
 from listener.decoded import Decoded
-from listener.moments import parse
 from listener.output import gap_line
 from listener.status import Status, Stop
 from shared.errors import Misconfigured, Refused
@@ -87,10 +86,7 @@ class _UntilTime:
         return self._begun_at + (self._end - self._begun).total_seconds() + LATE
 
     def past(self, frame: EventFrame, event: Decoded) -> bool:
-        try:
-            return parse(event.timestamp) > self._end
-        except (ValueError, OverflowError):
-            return False
+        return event.moment > self._end
 
     def reached(self, ready: Ready) -> bool:
         return trio.current_time() >= self.deadline

@@ -20,7 +20,7 @@ from listener.terminal import STDOUT, is_terminal, use_color
 from shared.errors import Misconfigured, Refused
 
 Format = Callable[[Decoded, bytes], str | bytes]
-"""From an event, and its bytes as they came, to a line, or several. Raises NoEvent if it can't be shown so."""
+"""From an event, and its bytes as they came, to a line, or several. Raises NoEvent if these are no text."""
 
 NAMES = ("text", "json", "pretty", "csv")
 COLUMNS = ("ID", "Timestamp", "Data", "Host", "Position", "Seq")
@@ -66,23 +66,15 @@ def make(look: Look) -> Format:
     """Return the form for this look. Raises Misconfigured if its template is none."""
     match look.kind:
         case "text":
-            form = _text(look)
+            return _text(look)
         case "json":
             return lambda event, line: json_line(line, safe=look.safe)
         case "pretty":
-            form = _pretty(look)
+            return _pretty(look)
         case "csv":
             return _csv(look)
         case template:
-            form = _template(look, template)
-
-    def refusing(event: Decoded, line: bytes) -> str:
-        try:
-            return form(event)
-        except (ValueError, OverflowError) as error:
-            raise NoEvent(escape(str(error))) from error
-
-    return refusing
+            return _template(look, template)
 
 
 def csv_head() -> str:
@@ -109,15 +101,15 @@ def color_of(account: int) -> str:
     return f"\x1b[38;5;{_COLORS[account * 2654435761 % 2**32 % len(_COLORS)]}m"
 
 
-def _text(look: Look) -> Callable[[Decoded], str]:
+def _text(look: Look) -> Format:
     """`<2021-02-06 17:35:30:123>: [1]: "test data" [290ad619a440]`, as the Go cli has it."""
     time = moments.of_the_go_cli(look.timestamps, look.now)
 
-    def form(event: Decoded) -> str:
+    def form(event: Decoded, line: bytes) -> str:
         text = event.data_text
         if event.is_text and not (len(text) >= 2 and text[0] == text[-1] == '"'):
             text = f'"{text}"'
-        head, data, host = f"<{time(event.timestamp)}>: [{event.id}]:", escape(text), f"[{escape(event.host)}]"
+        head, data, host = f"<{time(event.moment)}>: [{event.id}]:", escape(text), f"[{escape(event.host)}]"
         if look.width is not None:
             data = cut_to(data, look.width() - len(head) - len(host) - 2)
         if look.color:
@@ -127,12 +119,12 @@ def _text(look: Look) -> Callable[[Decoded], str]:
     return form
 
 
-def _pretty(look: Look) -> Callable[[Decoded], str]:
+def _pretty(look: Look) -> Format:
     """A head, and below it the data: JSON over several lines, text with its own."""
     time = moments.of_the_go_cli(look.timestamps, look.now)
 
-    def form(event: Decoded) -> str:
-        head = f"account {event.id}  {time(event.timestamp)}  event {event.seq}  {escape(event.host)}"
+    def form(event: Decoded, line: bytes) -> str:
+        head = f"account {event.id}  {time(event.moment)}  event {event.seq}  {escape(event.host)}"
         text = event.data_text if event.is_text else msgspec.json.format(bytes(event.data), indent=2).decode()
         lines = [f"  {escape(line)}" for line in text.replace("\r\n", "\n").split("\n")]
         if look.width is not None:
@@ -151,17 +143,14 @@ def _csv(look: Look) -> Format:
         row = io.StringIO()
         data = escape(event.data_text) if look.safe else event.data_text
         host = escape(event.host) if look.safe else event.host
-        try:
-            when = time(event.timestamp)
-        except (ValueError, OverflowError) as error:
-            raise NoEvent(escape(str(error))) from error
-        csv.writer(row, lineterminator="").writerow([event.id, escape(when), data, host, event.position, event.seq])
+        when = escape(time(event.timestamp, event.moment))
+        csv.writer(row, lineterminator="").writerow([event.id, when, data, host, event.position, event.seq])
         return row.getvalue()
 
     return form
 
 
-def _template(look: Look, text: str) -> Callable[[Decoded], str]:
+def _template(look: Look, text: str) -> Format:
     try:
         template = Template(text, escapes=True)
     except Refused as error:
@@ -172,9 +161,9 @@ def _template(look: Look, text: str) -> Callable[[Decoded], str]:
         )
     time = moments.as_written(look.timestamps, look.now)
 
-    def form(event: Decoded) -> str:
+    def form(event: Decoded, line: bytes) -> str:
         if look.timestamps != "utc":
-            event = msgspec.structs.replace(event, timestamp=time(event.timestamp))
+            event = msgspec.structs.replace(event, timestamp=time(event.timestamp, event.moment))
         # Escaped even for a program: an event is a line, or as many as the template has, whatever its data hold.
         shown = template.render(event, escape)
         if look.width is not None:

@@ -26,28 +26,31 @@ def age(seconds: float) -> str:
     return "now"
 
 
-def of_the_go_cli(kind: Kind, now: Callable[[], datetime]) -> Callable[[str], str]:
-    """Return what makes `2021-02-06 17:35:30:123` of a Timestamp: milliseconds, cut, not rounded."""
+def of_the_go_cli(kind: Kind, now: Callable[[], datetime]) -> Callable[[datetime], str]:
+    """Return what shows a moment as `2021-02-06 17:35:30:123`: milliseconds, cut, not rounded."""
 
-    def show(timestamp: str) -> str:
-        moment = parse(timestamp)
+    def show(moment: datetime) -> str:
         if kind == "relative":
             return age((now() - moment).total_seconds())
-        time = (moment.astimezone() if kind == "local" else moment).isoformat(" ", "milliseconds")
+        time = (_local(moment) if kind == "local" else moment).isoformat(" ", "milliseconds")
         return f"{time[:19]}:{time[20:23]}"
 
     return show
 
 
-def as_written(kind: Kind, now: Callable[[], datetime]) -> Callable[[str], str]:
-    """Return what makes RFC 3339 of a Timestamp: itself, if it is to be UTC."""
+def as_written(kind: Kind, now: Callable[[], datetime]) -> Callable[[str, datetime], str]:
+    """Return what shows a Timestamp, and the moment that it means, in RFC 3339: as it is, if that is to be UTC."""
 
-    def show(timestamp: str) -> str:
-        if kind == "utc":
-            return timestamp
-        moment = parse(timestamp)
+    def show(timestamp: str, moment: datetime) -> str:
         if kind == "relative":
             return age((now() - moment).total_seconds())
-        return moment.astimezone().isoformat(timespec="microseconds")
+        return timestamp if kind == "utc" else _local(moment).isoformat(timespec="microseconds")
 
     return show
+
+
+def _local(moment: datetime) -> datetime:
+    try:
+        return moment.astimezone()
+    except (OverflowError, ValueError, OSError):  # before the first year that there is, or beyond the last
+        return moment
