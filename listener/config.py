@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar, Literal
+from typing import Any, Literal
 from urllib.parse import unquote, urlsplit
 
 import click
@@ -59,19 +59,28 @@ def checked_tracker(url: str) -> str:
     return url.rstrip("/")
 
 
+_UNITS = {"ms": 0.001, "s": 1, "m": 60, "h": 3600, "d": 86400}
+
+
+def seconds_in(text: str) -> float | None:
+    """Return the seconds that a length of time such as 30, 1.5s, 500ms or 2h30m has; None if it is none."""
+    if re.fullmatch(r"\d{1,9}(\.\d{1,9})?", text, re.ASCII):
+        return float(text)
+    if re.fullmatch(r"(\d{1,9}(\.\d{1,9})?(ms|[smhd]))+", text, re.ASCII):
+        return sum(float(number) * _UNITS[unit] for number, unit in re.findall(r"([\d.]+)(ms|[smhd])", text))
+    return None
+
+
 class Seconds(click.ParamType[float]):
     """A length of time: 30, 1.5s, 500ms, 10m, 2h30m, 7d. Gives seconds."""
 
     name = "duration"
-    _units: ClassVar = {"ms": 0.001, "s": 1, "m": 60, "h": 3600, "d": 86400}
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
-        text = str(value)  # of a file, it may be a number
-        if re.fullmatch(r"\d{1,9}(\.\d{1,9})?", text, re.ASCII):
-            return float(text)
-        if re.fullmatch(r"(\d{1,9}(\.\d{1,9})?(ms|[smhd]))+", text, re.ASCII):
-            return sum(float(number) * self._units[unit] for number, unit in re.findall(r"([\d.]+)(ms|[smhd])", text))
-        return self.fail(f"{value!r} is no length of time. Expected one such as 30s, 500ms, 10m or 2h30m.", param, ctx)
+        seconds = seconds_in(str(value))  # in a file it may be a number
+        if seconds is None:
+            self.fail(f"{value!r} is no length of time. Expected one such as 30s, 500ms, 10m or 2h30m.", param, ctx)
+        return seconds
 
 
 DURATION = Seconds()

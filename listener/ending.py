@@ -9,7 +9,7 @@ from typing import Protocol
 
 import trio
 
-from listener.config import DURATION, Ending
+from listener.config import Ending, seconds_in
 from listener.decoded import Decoded
 from listener.output import gap_line
 from listener.status import Status, Stop
@@ -99,11 +99,11 @@ def parse_until(text: str, now: datetime) -> Until:
     """
     if text == "now":
         return _UntilNow()
-    if text.startswith("+"):
-        return _UntilTime(now + timedelta(seconds=DURATION.convert(text[1:], None, None)), now)
     try:
+        if text.startswith("+") and (seconds := seconds_in(text[1:])) is not None:
+            return _UntilTime(now + timedelta(seconds=seconds), now)
         where = parse_since(text, now)
-    except Refused:
+    except (Refused, OverflowError):
         raise Misconfigured(
             f"--until {text[:40]!r} is no place to end: expected now, a Position as events carry it, a time such as "
             "2026-11-23T17:35:30Z, a duration ago such as 10m, or one from now such as +30s."

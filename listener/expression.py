@@ -17,7 +17,7 @@ from listener.output import escape
 from shared.errors import Misconfigured
 
 VARIABLES = ("ID", "Timestamp", "Data", "Host", "Position", "Seq")
-LONGEST = 10_000
+LONGEST = 4000
 """How many characters an expression may have."""
 
 _SYNTAX = re.compile(r"<input>:(\d+):(\d+): (?:Syntax error: )?(.*)")
