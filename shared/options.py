@@ -157,7 +157,11 @@ class _FileDefaults(MutableMapping[str, Any]):
         if self._read is None:
             self._read = {}  # for whoever asks while it is being said what is wrong
             chosen = self._context.meta[__name__]
-            self._read = self._load(chosen["config"], chosen["profile"])
+            try:
+                self._read = self._load(chosen["config"], chosen["profile"])
+            except click.BadParameter:
+                if not self._context.resilient_parsing:  # as for --help, and for completion
+                    raise
         return self._read
 
     def _load(self, path: Path | None, profile: str | None) -> dict[str, Any]:
