@@ -47,6 +47,11 @@ def escape(text: str) -> str:
     return _DRIVES_TERMINALS.sub(lambda found: found[0].encode("unicode_escape").decode(), text)
 
 
+def escape_json(text: str) -> str:
+    """Return JSON on one line with what drives a terminal as the escapes of JSON."""
+    return _DRIVES_TERMINALS.sub(lambda found: f"\\u{ord(found[0]):04x}", text)
+
+
 def gap_line(gap: Gap) -> str:
     """What a person is told of events that are gone: `! account 7: events 12 to 19 are gone (expired)`."""
     reason = escape(gap.reason)
@@ -93,7 +98,7 @@ def json_line(message: bytes, *, safe: bool) -> bytes:
         text = message.decode()
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise NoEvent(escape(str(error))) from error
-    return _DRIVES_TERMINALS.sub(lambda found: f"\\u{ord(found[0]):04x}", text).encode() if safe else message
+    return escape_json(text).encode() if safe else message
 
 
 def _data(raw: bytes) -> str:

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import enum
+import errno
 import os
 import select
+import stat
 import sys
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from contextlib import suppress
@@ -47,10 +49,14 @@ def is_terminal(fd: int) -> bool:
     return os.isatty(fd)
 
 
+def is_dumb() -> bool:
+    """Whether the terminal understands no escape sequences."""
+    return os.environ.get("TERM", "").lower() in ("dumb", "unknown")
+
+
 def open_prompt() -> Prompt:
     """An editing prompt on a terminal, plain lines otherwise."""
-    dumb = os.environ.get("TERM", "").lower() in ("dumb", "unknown")
-    if is_terminal(STDIN) and is_terminal(STDOUT) and not dumb:
+    if is_terminal(STDIN) and is_terminal(STDOUT) and not is_dumb():
         return EditingPrompt()
     return PlainPrompt()
 
@@ -75,6 +81,8 @@ async def write(lines: Iterable[str | bytes], *, to: int, end: bytes = b"\n") ->
     except (BrokenPipeError, ConnectionResetError) as error:
         raise OutputClosed from error
     except OSError as error:
+        if error.errno == errno.EIO and stat.S_ISCHR(os.fstat(to).st_mode):
+            raise OutputClosed from error  # a terminal that is gone
         raise Misconfigured(f"The output can't be written: {error.strerror}.") from error
 
 
@@ -116,11 +124,12 @@ def _write(to: int, chunks: list[bytes]) -> None:
 
 async def wait_end_of_input() -> None:
     """Return at Ctrl+D on a terminal; lines that are typed until then are dropped."""
-    while await _read():
+    while await read_input():
         pass
 
 
-async def _read() -> bytes:
+async def read_input() -> bytes:
+    """What comes next at standard input; nothing at its end, or when the terminal is gone."""
     with suppress(PermissionError):  # a file: always ready, and nothing to wait for
         await trio.lowlevel.wait_readable(STDIN)
     try:
@@ -145,7 +154,7 @@ class PlainPrompt:
 
     async def _line(self) -> str | Ended:
         while b"\n" not in self._pending and len(self._pending) < _LONGEST_LINE:
-            more = await _read()
+            more = await read_input()
             if not more:
                 break
             self._pending += more
