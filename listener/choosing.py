@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import click
+from click.shell_completion import CompletionItem
 
 from shared.errors import Refused
 
@@ -43,3 +44,9 @@ class AccountsArgument(click.ParamType[Any]):
             return parse_accounts(value)
         except Refused as error:
             return self.fail(f"{error} {EXPECTED}", param, ctx)
+
+    def shell_complete(self, ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem[str]]:
+        from listener.account_completion import complete_account
+
+        every = [CompletionItem("all", help="every account")] if "all".startswith(incomplete) else []
+        return [*complete_account(ctx, param, incomplete), *every]
