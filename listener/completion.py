@@ -46,7 +46,7 @@ _ZSH = """\
 #compdef %(prog_name)s
 
 %(complete_func)s() {
-    local -a response plain described
+    local -a response plain described others
     local type value about typed=$PREFIX
     response=("${(@f)$(COMP_WORDS="${words[*]}" COMP_CWORD=$((CURRENT-1)) \\
         %(complete_var)s=zsh_complete %(prog_name)s 2>/dev/null)}")
@@ -66,7 +66,8 @@ _ZSH = """\
     (( $#plain )) && compadd -U -V unsorted -a plain
 
     # Several of which some do not begin with what was typed: they are listed, and it stays.
-    if (( $#plain + $#described > 1 )) && [[ -n "${plain:#${typed}*}${described:#${typed}*}" ]]; then
+    others=(${plain:#${typed}*} ${described:#${typed}*})
+    if (( $#others && $#plain + $#described > 1 )); then
         compstate[insert]=
         compstate[list]=list
     fi
