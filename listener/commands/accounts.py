@@ -56,9 +56,8 @@ def command(config: Config, search: str, active: bool | None, limit: int | None,
                     await write([json_line(account, safe=shown) for account in page], to=STDOUT)
                 else:
                     await write(table.lines(page) if shown else map(line, page), to=STDOUT)
-        if none:  # no fault: what was asked for is done, and what was found is on standard output
-            await write(
-                ["No account is like that." if search or active is not None else "There is no account."], to=STDERR
-            )
+        if none:  # no fault: it was asked for, and what was found is on standard output
+            some = search or active is not None
+            await write(["There is no such account." if some else "There are no accounts."], to=STDERR)
 
     run(lambda: until_signal(show))
