@@ -16,9 +16,9 @@ from click.shell_completion import (
     BashComplete,
     CompletionItem,
     FishComplete,
+    ShellComplete,
     ZshComplete,
     add_completion_class,
-    get_completion_class,
     shell_complete,
     split_arg_string,
 )
@@ -96,8 +96,7 @@ class _Bash(BashComplete):
         """Several of which some do not begin with what was typed are shown with what they are. The first one then keeps
         bash from replacing it by what they have in common."""
         items = super().get_completions(args, incomplete)
-        typed = incomplete.partition("=")[2] if incomplete.startswith("--") and "=" in incomplete else incomplete
-        if len(items) < 2 or all(item.value.startswith(typed) for item in items):
+        if len(items) < 2 or all(item.value.startswith(incomplete.rpartition("=")[2]) for item in items):
             return items
         return [CompletionItem(f"({len(items)} are like that)"), *(_told(item) for item in items)]
 
@@ -108,25 +107,23 @@ class _Zsh(ZshComplete):
 
 class _Fish(FishComplete):
     def get_completions(self, args: list[str], incomplete: str) -> list[CompletionItem[Any]]:
-        """Fish compares them with the whole word, which may be --option=value."""
+        """Fish compares them with the whole word, which may be --option=value. What stands beside them counts, too:
+        so it finds accounts by name."""
         items = super().get_completions(args, incomplete)
-        if incomplete.startswith("--") and "=" in incomplete:
-            option = incomplete.partition("=")[0]
-            return [CompletionItem(f"{option}={item.value}", item.type, item.help) for item in items]
-        return items
+        option, equals, _ = incomplete.partition("=")
+        if not (equals and option.startswith("--")):
+            return items
+        return [CompletionItem(f"{option}={item.value}", item.type, item.help) for item in items]
 
 
-for _kind in (_Bash, _Zsh, _Fish):
-    add_completion_class(_kind)
-
-SHELLS = ("bash", "zsh", "fish")
+SHELLS: dict[str, type[ShellComplete]] = {"bash": _Bash, "zsh": _Zsh, "fish": _Fish}
+for _shell in SHELLS.values():
+    add_completion_class(_shell)
 
 
 def script(shell: str) -> str:
-    """The script that makes this shell complete."""
-    kind = get_completion_class(shell)
-    assert kind is not None
-    return kind(click.Command(PROGRAM), {}, PROGRAM, VARIABLE).source()
+    """The script that makes this shell, one of SHELLS, complete."""
+    return SHELLS[shell](click.Command(PROGRAM), {}, PROGRAM, VARIABLE).source()
 
 
 def answer(cli: click.Command) -> int:

@@ -8,7 +8,7 @@ from listener.completion import SHELLS, script
 
 
 @click.command("completion")
-@click.argument("shell", type=click.Choice(SHELLS))
+@click.argument("shell", type=click.Choice(list(SHELLS)))
 def command(shell: str) -> None:
     """Print the script that lets a shell complete commands, options, and accounts by ID or name.
 
@@ -25,7 +25,7 @@ def command(shell: str) -> None:
       now:       listener completion fish | source
       for good:  listener completion fish > ~/.config/fish/completions/listener.fish
 
-    Accounts are those of the tracker that the command would ask: --tracker and the variables count. A name completes to
-    the account's ID, except in fish, which shows names beside IDs and searches them (Ctrl+S) in its list.
+    Accounts are those of the tracker that the command itself would ask: options and variables count. A name completes
+    to the account's ID. If the tracker does not answer within half a second, no accounts are offered.
     """
     click.echo(script(shell), nl=False)

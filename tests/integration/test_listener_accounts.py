@@ -48,7 +48,8 @@ async def test_limit(client: httpx.AsyncClient, limit: int) -> None:
     assert len(out) == min(limit, 1001)
 
 
-async def test_search(client: httpx.AsyncClient) -> None:
+async def test_search(client: httpx.AsyncClient, database_url: str) -> None:
+    await sql(database_url, "update account set name = 'x' || id")
     alice, alina, bob = [await create(client, name) for name in ("alice@x", "Alina@x", "bob@x")]
     digits = await create(client, f"{alice}@x", active=False)
 
