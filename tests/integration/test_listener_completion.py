@@ -81,7 +81,7 @@ async def test_accounts_by_id_and_name(path: str, people: str) -> None:
         "all (every account)",
     ]
     assert len(await offered("")) == 51  # the first 50, and all
-    for unlike in ("0", "9999999999", "1-", "'", "\\", "x\x01", "\udcff"):
+    for unlike in ("0", "9999999999", "1-", "x\x01", "\udcff"):
         assert await offered(unlike) == []
 
 
