@@ -13,7 +13,7 @@ from click.core import ParameterSource
 
 from listener.commands import CONFIG_FILE, TABLES, Commands, run
 from listener.completion import PROGRAM, VARIABLE, answer
-from listener.config import Config, Following
+from listener.config import Config, Following, Prompting
 from shared.options import options
 
 _OF_EVENTS = tuple(field.name for field in fields(Following))
@@ -21,7 +21,7 @@ _OF_EVENTS = tuple(field.name for field in fields(Following))
 
 
 @click.group(cls=Commands, invoke_without_command=True, context_settings={"help_option_names": ["-h", "--help"]})
-@options("listener", Config, Following, others=TABLES, default_file=CONFIG_FILE)
+@options("listener", Config, Prompting, Following, others=TABLES, default_file=CONFIG_FILE)
 @click.version_option(package_name="trio-tracker")
 @click.pass_context
 def cli(context: click.Context, /, **values: Any) -> None:
@@ -36,8 +36,8 @@ def cli(context: click.Context, /, **values: Any) -> None:
                 raise click.UsageError(f"--{name.replace('_', '-')} is for `listener events`, not for the prompt.")
         from listener import prompt
 
-        config = Config(**{name: value for name, value in values.items() if name not in _OF_EVENTS})
-        run(lambda: prompt.run(config))
+        config = Config(**{field.name: values[field.name] for field in fields(Config)})
+        run(lambda: prompt.run(config, Prompting(values["history"])))
 
 
 for _parameter in cli.params:

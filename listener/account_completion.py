@@ -10,15 +10,14 @@ import trio
 from click.core import ParameterSource
 from click.shell_completion import CompletionItem
 
-from listener.account_search import beginning
+from listener.account_search import about, by_id_first, find_beginning
 from listener.commands import of_the_group
 from listener.config import Config
-from listener.output import escape
 from listener.tracker import Account, open_tracker
 from shared.errors import Misconfigured, Refused, ServerTrouble
 
 WITHIN = 0.5
-"""For how many seconds the tracker is asked."""
+"""For how many seconds the tracker is asked. What is known by then is offered."""
 MOST = 50
 """How many accounts are offered."""
 
@@ -29,19 +28,18 @@ def complete_account(context: click.Context, parameter: click.Parameter, incompl
     config = _config(context)
     if config is None or not incomplete.isprintable():
         return []
-    found: list[Account] = []
+    found: dict[int, Account] = {}
     try:
-        found = trio.run(_find, config, incomplete)
+        trio.run(_find, config, incomplete, found)
     except* (Misconfigured, Refused, ServerTrouble):
         pass
-    return [CompletionItem(str(account.id), help=_about(account)) for account in found[:MOST]]
+    return [CompletionItem(str(one), help=about(found[one])) for one in by_id_first(incomplete, found)[:MOST]]
 
 
-async def _find(config: Config, incomplete: str) -> list[Account]:
+async def _find(config: Config, incomplete: str, found: dict[int, Account]) -> None:
     with trio.move_on_after(WITHIN):
         async with open_tracker(config) as tracker:
-            return await beginning(tracker, incomplete, MOST)
-    return []
+            await find_beginning(tracker.accounts, incomplete, MOST, found)
 
 
 def _config(context: click.Context) -> Config | None:
@@ -52,7 +50,3 @@ def _config(context: click.Context) -> Config | None:
     if any(values[name] is None and sources[name] is not ParameterSource.DEFAULT for name in values):
         return None
     return Config(**(values | above))
-
-
-def _about(account: Account) -> str:
-    return escape(account.name) + ("" if account.is_active else " (inactive)")

@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING, Protocol
 
 import trio
 
-from listener.tracker import Account, Tracker
+from listener.output import escape
 from shared.events import LARGEST_ID
 
+if TYPE_CHECKING:
+    from listener.tracker import Account, Tracker
+
 MOST_OF_A_PAGE = 1000
+_LONGEST_NAME = 60
 _ID = re.compile(r"[1-9][0-9]{0,9}")
 
 
@@ -50,16 +55,21 @@ class Search:
         return [account for account in found if account.id == number]
 
 
-async def beginning(tracker: Tracker, text: str, most: int) -> list[Account]:
-    """Accounts whose ID or name begins with this text, `most` of each at most: by ID first. Raises as
-    `Tracker.request`."""
-    found: dict[int, Account] = {}
+class AskPage(Protocol):
+    """`Tracker.accounts`, or what remembers its answers."""
+
+    async def __call__(self, *, after: int = 0, limit: int = 100, name: str = "") -> list[Account]: ...
+
+
+async def find_beginning(ask: AskPage, text: str, most: int, found: dict[int, Account]) -> None:
+    """Put accounts whose ID or name begins with this text into `found` as they come, `most` of each length of an ID.
+    Raises as `Tracker.request`, in a group."""
 
     async def named() -> None:
-        found.update({account.id: account for account in await tracker.accounts(limit=most, name=text)})
+        found.update({account.id: account for account in await ask(limit=most, name=text)})
 
     async def numbered(first: int, last: int) -> None:
-        page = await tracker.accounts(after=first - 1, limit=most)
+        page = await ask(after=first - 1, limit=most)
         found.update({account.id: account for account in page if account.id <= last})
 
     number = _number(text)
@@ -69,7 +79,17 @@ async def beginning(tracker: Tracker, text: str, most: int) -> list[Account]:
         while number is not None and number * width <= LARGEST_ID:  # 7, 70 to 79, 700 to 799, and so on
             nursery.start_soon(numbered, number * width, number * width + width - 1)
             width *= 10
-    return sorted(found.values(), key=lambda account: (not str(account.id).startswith(text), account.id))
+
+
+def by_id_first(text: str, account_ids: Iterable[int]) -> list[int]:
+    """Accounts whose ID or name begins with this text, in the order in which they are offered."""
+    return sorted(account_ids, key=lambda one: (not str(one).startswith(text), one))
+
+
+def about(account: Account) -> str:
+    """What is said of an account beside its ID, safe to show."""
+    name = account.name if len(account.name) <= _LONGEST_NAME else account.name[:_LONGEST_NAME] + "…"
+    return escape(name) + ("" if account.is_active else " (not active)")
 
 
 def _number(text: str) -> int | None:

@@ -145,8 +145,13 @@ def _replace(path: Path, position: str) -> None:
     finally:
         os.close(descriptor)
     new.replace(path)
-    with suppress(OSError):  # some file systems can't, and the file is whole in any case
-        folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
+    sync_folder(path.parent)
+
+
+def sync_folder(path: Path) -> None:
+    """Have it on disk which files are in this folder, on file systems that can."""
+    with suppress(OSError):
+        folder = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
         try:
             os.fsync(folder)
         finally:

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
 
 import click
 from click.shell_completion import CompletionItem
 
 from shared.errors import Refused
+
+if TYPE_CHECKING:
+    from listener.config import Choosing
+    from listener.decoded import Decoded
 
 EXPECTED = (
     "Expected account IDs, whole numbers from 1 up with spaces between them: listener events 1 2 3 (or 1-20, or all)"
@@ -50,3 +55,21 @@ class AccountsArgument(click.ParamType[Any]):
 
         every = [CompletionItem("all", help="every account")] if "all".startswith(incomplete) else []
         return [*complete_account(ctx, param, incomplete), *every]
+
+
+def chosen(settings: Choosing) -> Callable[[Decoded], bool]:
+    """Return what tells of each event whether it is wanted. Raises Misconfigured."""
+    conditions: list[Callable[[Decoded], bool]] = []
+    text, host = settings.match, settings.host
+    if host is not None:
+        conditions.append(lambda event: event.host == host)
+    if text is not None:
+        conditions.append(lambda event: text in event.data_text)
+    if settings.regex is not None or settings.where is not None:
+        from listener.expression import Regex, Where  # it takes a while to load
+
+        if settings.regex is not None:
+            conditions.append(Regex(settings.regex, "--regex"))
+        if settings.where is not None:
+            conditions.append(Where(settings.where, "--where"))
+    return lambda event: all(condition(event) for condition in conditions)

@@ -5,10 +5,11 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, Literal
 from urllib.parse import unquote, urlsplit
 
 import click
+import platformdirs
 
 from listener import websocket_url
 from shared.embedded import default_data_dir, redis_url, tracker_url
@@ -58,19 +59,28 @@ def checked_tracker(url: str) -> str:
     return url.rstrip("/")
 
 
+_UNITS = {"ms": 0.001, "s": 1, "m": 60, "h": 3600, "d": 86400}
+
+
+def seconds_in(text: str) -> float | None:
+    """Return the seconds that a length of time such as 30, 1.5s, 500ms or 2h30m has; None if it is none."""
+    if re.fullmatch(r"\d{1,9}(\.\d{1,9})?", text, re.ASCII):
+        return float(text)
+    if re.fullmatch(r"(\d{1,9}(\.\d{1,9})?(ms|[smhd]))+", text, re.ASCII):
+        return sum(float(number) * _UNITS[unit] for number, unit in re.findall(r"([\d.]+)(ms|[smhd])", text))
+    return None
+
+
 class Seconds(click.ParamType[float]):
     """A length of time: 30, 1.5s, 500ms, 10m, 2h30m, 7d. Gives seconds."""
 
     name = "duration"
-    _units: ClassVar = {"ms": 0.001, "s": 1, "m": 60, "h": 3600, "d": 86400}
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
-        text = str(value)  # of a file, it may be a number
-        if re.fullmatch(r"\d{1,9}(\.\d{1,9})?", text, re.ASCII):
-            return float(text)
-        if re.fullmatch(r"(\d{1,9}(\.\d{1,9})?(ms|[smhd]))+", text, re.ASCII):
-            return sum(float(number) * self._units[unit] for number, unit in re.findall(r"([\d.]+)(ms|[smhd])", text))
-        return self.fail(f"{value!r} is no length of time. Expected one such as 30s, 500ms, 10m or 2h30m.", param, ctx)
+        seconds = seconds_in(str(value))  # in a file it may be a number
+        if seconds is None:
+            self.fail(f"{value!r} is no length of time. Expected one such as 30s, 500ms, 10m or 2h30m.", param, ctx)
+        return seconds
 
 
 DURATION = Seconds()
@@ -168,6 +178,29 @@ class Config:
         return token
 
 
+def default_history() -> Path:
+    """Where the prompt keeps what was typed unless told otherwise."""
+    return Path(platformdirs.user_state_dir("trio-tracker")) / "history"
+
+
+def history_file(text: object) -> Path | None:
+    """Return the path, or None where there is none."""
+    return Path(str(text)) if str(text) else None
+
+
+@dataclass(frozen=True)
+class Prompting:
+    """What the prompt takes beside that."""
+
+    history: Path | None = setting(
+        default_history(),
+        "Where the prompt keeps what was typed, for the next time. Empty: nowhere.",
+        metavar="FILE",
+        type=history_file,
+        emptiable=True,
+    )
+
+
 @dataclass(frozen=True)
 class Following:
     """What `listener events` takes beside that."""
@@ -199,35 +232,125 @@ class Following:
 
 
 @dataclass(frozen=True)
+class Choosing:
+    """Which events of these accounts `listener events` writes. All of these must hold."""
+
+    match: str | None = setting(None, "Only events with this text in their data.", metavar="TEXT", type=str)
+    regex: str | None = setting(
+        None, "Only events in whose data this regular expression is found (RE2's syntax).", metavar="RE", type=str
+    )
+    where: str | None = setting(
+        None,
+        "Only events for which this is true: an expression of CEL (https://cel.dev) over ID, Timestamp, Data, Host, "
+        "Position and Seq, such as 'Data.amount > 100'.",
+        metavar="EXPR",
+        type=str,
+    )
+    host: str | None = setting(None, "Only events that the tracker of this host accepted.", metavar="NAME", type=str)
+
+
+@dataclass(frozen=True)
+class Showing:
+    """How `listener events` writes them."""
+
+    format: str = setting(
+        "text",
+        "text, json, pretty, csv, or a template such as '{Timestamp} {ID} {Data.amount}'; \\t and \\n are tab and end "
+        "of line.",
+        metavar="FORMAT",
+        type=str,
+    )
+    timestamps: Literal["utc", "local", "relative"] = setting(
+        "utc",
+        "How times are shown: utc, local, or relative (3s ago). JSON always has them as they are.",
+        type=click.Choice(["utc", "local", "relative"]),
+    )
+    color: Literal["auto", "always", "never"] = setting(
+        "auto",
+        "Colour events by account: on a terminal, unless NO_COLOR is set, or always, or never.",
+        type=click.Choice(["auto", "always", "never"]),
+    )
+    cut: bool = setting(False, "On a terminal, cut each event to what fits into a row.")
+    status: bool = setting(
+        True, "Keep a line with connection, rate, events behind and gaps at the bottom of a terminal."
+    )
+    quiet: bool = setting(False, "Write no events: with --exec, --expect, --count.")
+
+
+@dataclass(frozen=True)
+class Ending:
+    """When `listener events` is done."""
+
+    count: int | None = setting(None, "End with status 0 after so many events.", metavar="N", type=click.IntRange(1))
+    expect: str | None = setting(
+        None,
+        "End with status 0 at the first event for which this is true: an expression as for --where.",
+        metavar="EXPR",
+        type=str,
+    )
+    until: str | None = setting(
+        None,
+        "End with status 0 when all up to here was written: now (what the log has), a Position, a time, a duration ago "
+        "(10m), or one from now (+30s).",
+        metavar="WHEN",
+        type=str,
+    )
+    timeout: float | None = setting(None, "End with status 5 after this time.", metavar="DURATION", type=DURATION)
+    strict: bool = setting(False, "End with status 6 when events are gone.")
+    ready_fd: int | None = setting(
+        None,
+        "Once it really follows, write a line to this file descriptor (3 or more), and close it.",
+        metavar="N",
+        type=click.IntRange(3),
+    )
+    on_ready: str | None = setting(
+        None,
+        "Once it really follows, run this. If it fails, the listener ends with status 1.",
+        metavar="COMMAND",
+        type=str,
+    )
+
+
+@dataclass(frozen=True)
 class Acting:
     """What `listener events` runs for each event."""
 
     exec: str | None = setting(
         None,
-        "Run this for each event, at least once: words with {ID}, {Data} and the like in them. It gets the event's "
-        "JSON on standard input, and EVENT_ID and the like as variables. The bookmark moves on after exit code 0.",
+        "Run this for each event, at least once: a program and its words, in which {ID}, {Timestamp}, {Data}, "
+        "{Data.amount}, {Host}, {Position} and {Seq} are filled in. It gets the event's JSON on standard input, "
+        "EVENT_ID, EVENT_DATA and so on as variables, and in EVENT_ATTEMPT which try it is; what it writes goes to "
+        "standard error. The bookmark of --state moves on after exit code 0.",
         metavar="COMMAND",
         type=str,
     )
     shell: bool = setting(
-        False, 'Give the commands to /bin/sh. Then use "$EVENT_DATA" in them: nothing is put into their text.'
+        False,
+        'Give the commands to /bin/sh. Nothing is filled in then: write "$EVENT_DATA" where {Data} would stand.',
     )
     exec_timeout: float = setting(
-        60.0, "Kill a command that runs for longer than this; that is a failure.", metavar="DURATION", type=DURATION
+        60.0,
+        "End a command that runs for longer than this, with all it has started; that is a failure.",
+        metavar="DURATION",
+        type=DURATION,
     )
     retries: int = setting(
-        3, "How often a command that failed is run again for the same event.", metavar="N", type=click.IntRange(0)
+        3,
+        "How often a command that failed is run again for its event, after 0.5 s at first and 30 s at most.",
+        metavar="N",
+        type=click.IntRange(0),
     )
     concurrency: int = setting(
         1,
-        "How many commands may run at once. Those of one account run one after the other, in order.",
+        "How many events may have their commands run at once. Those of an account come one after the other, in order; "
+        "with 1, all do.",
         metavar="N",
         type=click.IntRange(1, 1000),
     )
     dead_letter: Path | None = setting(
         None,
-        "Append the events whose command failed every time to this file, and go on. Without it, the first one ends the "
-        "listener with status 1.",
+        "Append the events whose command failed every time to this file, as JSON that `listener send --bulk` takes, "
+        "and go on. Without it, the first one ends the listener with status 1.",
         metavar="FILE",
         type=click.Path(path_type=Path),
     )

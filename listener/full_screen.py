@@ -16,8 +16,8 @@ from functools import partial
 
 import trio
 
+from listener.status import Stop
 from listener.terminal import STDIN, STDOUT, OutputClosed, finish, is_terminal, read_input, write
-from shared.errors import Misconfigured
 
 FINISH_WITHIN = 0.5
 """For how many seconds at the end a terminal that takes nothing is asked to take a frame, and what leaves it clean."""
@@ -92,7 +92,7 @@ class FullScreen:
         if self._used:
             # What can't be written can't be said either: the terminal is gone.
             with (
-                suppress(OutputClosed, Misconfigured),
+                suppress(OutputClosed, Stop),
                 trio.CancelScope(shield=True, deadline=trio.current_time() + FINISH_WITHIN),
             ):
                 await write([_LEAVE], to=STDOUT, end=b"")

@@ -1,12 +1,10 @@
-"""From an event's bytes to a line for people or for programs. Nothing that comes in can drive a terminal."""
+"""What people are shown. Nothing that comes in can drive a terminal."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Collection
-from datetime import UTC, datetime
-
-import msgspec
+from itertools import pairwise
 
 from shared.frames import Gap
 
@@ -19,37 +17,32 @@ _DRIVES_TERMINALS = re.compile(
     "]"
 )
 
+_MANY = 100
+"""As many accounts, and then ranges of them, are listed one by one."""
+
 
 class NoEvent(Exception):
     """These bytes are no event. The text says why, and is safe to show."""
 
 
-class _Shown(msgspec.Struct):
-    """What a line shows of an event. The data stay as they are written: a number keeps its digits."""
-
-    id: int = msgspec.field(name="ID")
-    timestamp: str = msgspec.field(name="Timestamp")
-    data: msgspec.Raw = msgspec.field(name="Data")
-    host: str = msgspec.field(name="Host")
-
-
-_decoder = msgspec.json.Decoder(_Shown)
-_text_decoder = msgspec.json.Decoder(str)
-
-
 def account_list(accounts: Collection[int] | None) -> str:
-    """Account IDs as a list for people, ascending: [1 2 3]. None: all."""
-    return "all" if accounts is None else f"[{' '.join(map(str, sorted(accounts)))}]"
+    """Account IDs as a list for people, ascending: [1 2 3], many of them as ranges: [1-1000 2001]. None: all."""
+    if accounts is None:
+        return "all"
+    shown = [str(one) for one in sorted(accounts)] if len(accounts) <= _MANY else _ranges(sorted(accounts))
+    return f"[{' '.join(shown)}]"
+
+
+def _ranges(accounts: list[int]) -> list[str]:
+    begins = [one for before, one in pairwise([-1, *accounts]) if one != before + 1]
+    ends = [one for one, after in pairwise([*accounts, -1]) if after != one + 1]
+    shown = [str(begin) if begin == end else f"{begin}-{end}" for begin, end in zip(begins, ends, strict=True)]
+    return shown if len(shown) <= _MANY else [*shown[:_MANY], f"and more: {len(accounts)} accounts"]
 
 
 def escape(text: str) -> str:
     """Return text with its control characters, and whatever else drives a terminal, as backslash escapes."""
     return _DRIVES_TERMINALS.sub(lambda found: found[0].encode("unicode_escape").decode(), text)
-
-
-def escape_json(text: str) -> str:
-    """Return JSON on one line with what drives a terminal as the escapes of JSON."""
-    return _DRIVES_TERMINALS.sub(lambda found: f"\\u{ord(found[0]):04x}", text)
 
 
 def gap_line(gap: Gap) -> str:
@@ -69,40 +62,22 @@ def gap_line(gap: Gap) -> str:
     return f"! account {gap.account_id}: {which} gone ({reason})"
 
 
-def line(message: bytes) -> str:
-    """Return an event as people read it: `<2021-02-06 17:35:30:123>: [1]: "test data" [290ad619a440]`.
-
-    The time is UTC, its milliseconds are cut, not rounded. Raises NoEvent.
-    """
-    try:
-        event = _decoder.decode(message)
-        moment = datetime.fromisoformat(event.timestamp)
-        moment = moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
-        data = _data(bytes(event.data))
-        account = str(event.id)
-    except (msgspec.DecodeError, ValueError, OverflowError, RecursionError) as error:
-        raise NoEvent(escape(str(error))) from error
-    time = moment.isoformat(" ", "milliseconds")
-    return f"<{time[:19]}:{time[20:23]}>: [{account}]: {escape(data)} [{escape(event.host)}]"
+def escape_json(text: str) -> str:
+    """Return a JSON text with the same values, in which what drives a terminal is written as JSON escapes."""
+    return _DRIVES_TERMINALS.sub(lambda found: f"\\u{ord(found[0]):04x}", text)
 
 
-def json_line(message: bytes, *, safe: bool) -> bytes:
-    """Return an event's bytes as they came: one line of JSON. If `safe`, what drives a terminal is JSON-escaped.
+def cut_to(text: str, width: int) -> str:
+    """Return escaped text in at most `width` cells of a terminal; where it was longer it ends with …"""
+    if len(text) <= width and text.isascii():
+        return text
+    from wcwidth import wcwidth
 
-    Raises NoEvent.
-    """
-    line(message)
-    try:
-        if b"\n" in message or b"\r" in message:
-            message = msgspec.json.format(message, indent=-1)
-        text = message.decode()
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise NoEvent(escape(str(error))) from error
-    return escape_json(text).encode() if safe else message
-
-
-def _data(raw: bytes) -> str:
-    if not raw.startswith(b'"'):
-        return msgspec.json.format(raw, indent=-1).decode()
-    text = _text_decoder.decode(raw)
-    return text if len(text) >= 2 and text[0] == text[-1] == '"' else f'"{text}"'
+    cells, fits = 0, 0
+    for number, character in enumerate(text):
+        cells += max(wcwidth(character), 0)
+        if cells > width:
+            return text[:fits] + "…" if width > 0 else ""
+        if cells <= width - 1:
+            fits = number + 1
+    return text

@@ -5,14 +5,18 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Callable, Collection
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 import trio
 
 from listener.config import Config
+from listener.status import Status, Stop
 from listener.terminal import tell
 from shared.errors import Misconfigured, Refused
 from shared.frames import Frame
+
+if TYPE_CHECKING:
+    from shared.supervision import Health
 
 
 class Source(Protocol):
@@ -39,37 +43,56 @@ async def open_source(
 ) -> AsyncIterator[Source]:
     """Follow accounts (None: all) from `since` on (None: from now on).
 
-    When the server behind it goes away, `report` is told so once, and once when it is back. Raises Misconfigured,
-    also later in the block.
+    When the server behind it goes away, `report` is told so once, and once when it is back. Raises Misconfigured, and
+    Stop when it is refused or the server is away for longer than --give-up; both also later in the block.
     """
+    from shared.supervision import Health
+
+    health = Health(config.address, report)
     open_one = _open_websocket if config.is_websocket else _open_log
-    async with open_one(config, accounts, since, report) as source:
-        yield source
+    async with trio.open_nursery() as nursery:
+        if config.give_up is not None:
+            nursery.start_soon(_give_up, health, config.give_up)
+        async with open_one(config, accounts, since, health) as source:
+            yield source
+        nursery.cancel_scope.cancel()
+
+
+async def _give_up(health: Health, after: float) -> None:
+    """Raise Stop (UNREACHABLE) when the part was away for so many seconds at a stretch."""
+    while True:
+        await health.wait_away()
+        with trio.move_on_after(after) as waiting:
+            await health.wait_up()
+        if waiting.cancelled_caught:
+            raise Stop(
+                Status.UNREACHABLE, f"{health.part} is away for longer than {after:g} s ({health.reason}): given up."
+            )
 
 
 @asynccontextmanager
 async def _open_websocket(
-    config: Config, accounts: Collection[int] | None, since: str | None, report: Report
+    config: Config, accounts: Collection[int] | None, since: str | None, health: Health
 ) -> AsyncIterator[Source]:
     # Imported here because it takes longer than all of the prompt.
     from listener.websocket_source import WebSocketSource
-    from shared.supervision import Health, supervise
+    from shared.supervision import supervise
 
     source = WebSocketSource(config.url, config.address, accounts, since, config.read_token())
     async with trio.open_nursery() as nursery:
-        nursery.start_soon(supervise, source.run, Health(config.address, report))
+        nursery.start_soon(supervise, source.run, health)
         yield source
         nursery.cancel_scope.cancel()
 
 
 @asynccontextmanager
 async def _open_log(
-    config: Config, accounts: Collection[int] | None, since: str | None, report: Report
+    config: Config, accounts: Collection[int] | None, since: str | None, health: Health
 ) -> AsyncIterator[Source]:
     from shared.feed import Feed
     from shared.log import EventLog
     from shared.position import parse_since
-    from shared.supervision import Health, supervise
+    from shared.supervision import supervise
 
     try:
         begin = None if since is None else parse_since(since, datetime.now(UTC))
@@ -89,7 +112,7 @@ async def _open_log(
 
     async def keep() -> None:
         with services:
-            await supervise(run, Health(config.address, report))
+            await supervise(run, health)
 
     async with trio.open_nursery() as nursery:
         nursery.start_soon(keep)

@@ -2,27 +2,26 @@
 
 from __future__ import annotations
 
-import asyncio
 import enum
 import errno
 import os
 import select
 import stat
-import sys
-from collections.abc import Awaitable, Callable, Iterable, Sequence
-from contextlib import suppress
-from typing import TYPE_CHECKING, Protocol
+import threading
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Literal, NamedTuple, NoReturn, Protocol
 
 import trio
 
 from listener.output import escape
-from shared.errors import Misconfigured
-
-if TYPE_CHECKING:
-    from prompt_toolkit import PromptSession
+from listener.status import Status, Stop
 
 STDIN, STDOUT, STDERR = 0, 1, 2
 _CHUNK = 4096
+_TELL_WITHIN = 0.1
+_LOOK_EVERY = 0.25
 _LONGEST_LINE = 1 << 20
 
 
@@ -37,10 +36,25 @@ class Ended(enum.Enum):
     END = enum.auto()
 
 
+class Choice(NamedTuple):
+    """One way to go on with what is typed."""
+
+    text: str
+    replaces: int
+    """How many characters before the cursor it stands in the place of."""
+    about: str = ""
+    """What is shown beside it. Safe to show."""
+
+
+Complete = Callable[[str], Sequence[Choice] | Awaitable[Sequence[Choice]]]
+"""From what stands before the cursor to the ways to go on. Those that are at hand come at once; what has to be asked
+for may take its time, on trio: keys are read meanwhile."""
+
+
 class Prompt(Protocol):
     """Asks for lines."""
 
-    async def ask(self, question: str, completions: Sequence[str] = ()) -> str | Ended:
+    async def ask(self, question: str, complete: Complete | None = None) -> str | Ended:
         """Return the next line, without its end."""
 
 
@@ -49,15 +63,25 @@ def is_terminal(fd: int) -> bool:
     return os.isatty(fd)
 
 
-def is_dumb() -> bool:
-    """Whether the terminal understands no escape sequences."""
-    return os.environ.get("TERM", "").lower() in ("dumb", "unknown")
+def use_color(wanted: Literal["auto", "always", "never"], fd: int) -> bool:
+    """Whether to colour what is written there. See https://no-color.org."""
+    if wanted == "auto":
+        return is_terminal(fd) and not os.environ.get("NO_COLOR") and is_capable()
+    return wanted == "always"
 
 
-def open_prompt() -> Prompt:
-    """An editing prompt on a terminal, plain lines otherwise."""
-    if is_terminal(STDIN) and is_terminal(STDOUT) and not is_dumb():
-        return EditingPrompt()
+def is_capable() -> bool:
+    """Whether the terminal understands more than ends of lines."""
+    return os.environ.get("TERM", "dumb").lower() not in ("", "dumb", "unknown")
+
+
+def open_prompt(history: Path | None) -> Prompt:
+    """An editing prompt on a terminal, which remembers in the file `history` (None: for this run), plain lines
+    otherwise."""
+    if is_terminal(STDIN) and is_terminal(STDOUT) and is_capable():
+        from listener.editing import EditingPrompt
+
+        return EditingPrompt(history)
     return PlainPrompt()
 
 
@@ -69,7 +93,7 @@ def dialogue() -> int:
 async def write(lines: Iterable[str | bytes], *, to: int, end: bytes = b"\n") -> None:
     """Write lines. When cancelled it may leave a thread behind that still writes; the process does not wait for it.
 
-    Raises OutputClosed, and Misconfigured if the output can't be written for another reason.
+    Raises OutputClosed, and Stop if the output can't be written for another reason.
     """
     chunks = [b""]
     for line in lines:
@@ -83,7 +107,7 @@ async def write(lines: Iterable[str | bytes], *, to: int, end: bytes = b"\n") ->
     except OSError as error:
         if error.errno == errno.EIO and stat.S_ISCHR(os.fstat(to).st_mode):
             raise OutputClosed from error  # a terminal that is gone
-        raise Misconfigured(f"The output can't be written: {error.strerror}.") from error
+        raise Stop(Status.FAULT, f"The output can't be written: {error.strerror}.") from error
 
 
 async def finish(action: Callable[[], Awaitable[None]], *, within: float) -> None:
@@ -105,21 +129,91 @@ async def finish(action: Callable[[], Awaitable[None]], *, within: float) -> Non
 
 def tell(text: str) -> None:
     """Write a line to standard error at once, unless that would block or nobody reads it."""
-    with suppress(OSError):
+    line = escape(text).encode(errors="backslashreplace") + b"\n"
+    with suppress(OSError), bottom_line.lifted(STDERR, within=_TELL_WITHIN) as (before, after):
         if select.select([], [STDERR], [], 0)[1]:
-            os.write(STDERR, escape(text).encode(errors="backslashreplace") + b"\n")
+            os.write(STDERR, before + line + after)
 
 
 def _write(to: int, chunks: list[bytes]) -> None:
     """In a thread, because even an output that is ready may block, and a signal does not end a blocked write."""
     for chunk in chunks:
         trio.from_thread.check_cancelled()  # between lines, so that none is cut
-        rest = memoryview(chunk)
-        while rest:
-            try:
-                rest = rest[os.write(to, rest) :]
-            except BlockingIOError:  # another program that shares this output made it so
-                select.select([], [to], [])
+        with bottom_line.lifted(to) as (before, after):
+            rest = memoryview(before + chunk + after)
+            while rest:
+                try:
+                    rest = rest[os.write(to, rest) :]
+                except BlockingIOError:  # another program that shares this output made it so
+                    select.select([], [to], [])
+
+
+class BottomLine:
+    """A line below all else on a terminal. Whoever writes there takes it away, and puts it back behind what it wrote,
+    in one go: so it never stands in the middle of anything."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._text = b""
+        self._on: tuple[int, ...] = ()
+
+    @contextmanager
+    def shown(self) -> Iterator[bool]:
+        """In the block, `draw` shows the line on standard error; yields whether there is a place for it.
+
+        There is on a terminal, unless what is written to standard output may come to the same one by way of another
+        program, which does not know of the line: through a pipe.
+        """
+        if is_terminal(STDERR) and is_capable():
+            if is_terminal(STDOUT):
+                self._on = (STDOUT, STDERR) if os.ttyname(STDOUT) == os.ttyname(STDERR) else (STDERR,)
+            elif stat.S_ISREG(os.fstat(STDOUT).st_mode) or os.path.samestat(os.fstat(STDOUT), os.stat(os.devnull)):
+                self._on = (STDERR,)
+        try:
+            yield bool(self._on)
+        finally:
+            self.draw("")
+            self._on = ()
+
+    def draw(self, text: str) -> None:
+        """Show this, in the place of what was shown. Not now, if someone is writing: then it comes with that."""
+        if not self._on:
+            return
+        self._text = b"" if not text else b"\x1b[?7l" + text.encode(errors="backslashreplace") + b"\x1b[?7h"
+        with suppress(OSError), self.lifted(STDERR, within=0.0 if text else _TELL_WITHIN) as (before, after):
+            if select.select([], [STDERR], [], 0)[1]:
+                os.write(STDERR, before + after)
+
+    @contextmanager
+    def lifted(self, fd: int, *, within: float = -1) -> Iterator[tuple[bytes, bytes]]:
+        """While the block writes lines to `fd`: what to write before them, and behind. Of two who write to the terminal
+        of the line one waits, `within` seconds at most (-1: however long), then raises BlockingIOError."""
+        if fd not in self._on:
+            yield b"", b""
+            return
+        if not self._lock.acquire(timeout=within):
+            raise BlockingIOError
+        try:
+            yield b"\r\x1b[K", self._text
+        finally:
+            self._lock.release()
+
+
+bottom_line = BottomLine()
+"""That of this process, which has one terminal."""
+
+
+async def wait_output_closed() -> NoReturn:
+    """Raise OutputClosed when whoever reads a pipe or socket at our standard output is gone, also while there is
+    nothing to write."""
+    mode = os.fstat(STDOUT).st_mode
+    if not (stat.S_ISFIFO(mode) or stat.S_ISSOCK(mode)):
+        await trio.sleep_forever()
+    poll = select.poll()
+    poll.register(STDOUT, 0)  # errors are always told
+    while not poll.poll(0):  # noqa: ASYNC110  # that a reader has gone can only be asked for
+        await trio.sleep(_LOOK_EVERY)
+    raise OutputClosed
 
 
 async def wait_end_of_input() -> None:
@@ -145,7 +239,7 @@ class PlainPrompt:
         self._pending = b""
         self._echo = not is_terminal(STDIN)
 
-    async def ask(self, question: str, completions: Sequence[str] = ()) -> str | Ended:
+    async def ask(self, question: str, complete: Complete | None = None) -> str | Ended:
         await write([question], to=dialogue(), end=b"")
         line = await self._line()
         if self._echo or line is Ended.END:
@@ -162,67 +256,3 @@ class PlainPrompt:
             return Ended.END
         line, _, self._pending = self._pending.partition(b"\n")
         return line.removesuffix(b"\r").decode(errors="surrogateescape")
-
-
-class EditingPrompt:
-    """prompt_toolkit, which is built on asyncio, with a loop of its own in a thread."""
-
-    def __init__(self) -> None:
-        self._sessions: dict[str, PromptSession[str]] = {}
-        self._loop: asyncio.AbstractEventLoop | None = None
-        self._leaving = False
-
-    async def ask(self, question: str, completions: Sequence[str] = ()) -> str | Ended:
-        if question not in self._sessions:
-            self._sessions[question] = _session(completions)
-        session = self._sessions[question]
-        self._loop, self._leaving = None, False
-        async with trio.open_nursery() as nursery:
-            nursery.start_soon(self._leave_when_cancelled, session)
-            answer = await trio.to_thread.run_sync(self._ask, session, question)
-            nursery.cancel_scope.cancel()
-        return answer
-
-    def _ask(self, session: PromptSession[str], question: str) -> str | Ended:
-        def running() -> None:
-            self._loop = asyncio.get_running_loop()
-            if self._leaving:
-                _leave(session)
-
-        try:
-            # Ctrl+C comes as a key here; as a signal it is the main thread's affair.
-            return session.prompt(question, handle_sigint=False, set_exception_handler=False, pre_run=running)
-        except KeyboardInterrupt:
-            return Ended.INTERRUPT
-        except EOFError:
-            return Ended.END
-
-    async def _leave_when_cancelled(self, session: PromptSession[str]) -> None:
-        try:
-            await trio.sleep_forever()
-        finally:
-            self._leaving = True  # first this, then the look: `running` does it the other way round
-            if self._loop is not None:
-                with suppress(RuntimeError):  # it ended by itself meanwhile
-                    self._loop.call_soon_threadsafe(_leave, session)
-
-
-def _leave(session: PromptSession[str]) -> None:
-    if session.app.is_running and not session.app.is_done:
-        session.app.exit(exception=EOFError())
-
-
-def _session(completions: Sequence[str]) -> PromptSession[str]:
-    from prompt_toolkit import PromptSession
-    from prompt_toolkit.completion import WordCompleter
-    from prompt_toolkit.output.vt100 import Vt100_Output
-    from prompt_toolkit.shortcuts import CompleteStyle
-
-    output = Vt100_Output.from_pty(sys.stdout, term=os.environ.get("TERM"))
-    output.enable_cpr = False  # nothing here needs the cursor's position, and not every terminal answers
-    return PromptSession(
-        completer=WordCompleter(list(completions), ignore_case=True, sentence=True),
-        complete_while_typing=False,
-        complete_style=CompleteStyle.READLINE_LIKE,
-        output=output,
-    )

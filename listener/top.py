@@ -9,7 +9,6 @@ from __future__ import annotations
 import dataclasses
 import locale
 import math
-import os
 import shutil
 import signal
 from collections import deque
@@ -27,7 +26,7 @@ from listener.names import Names
 from listener.output import escape_json
 from listener.rates import Rates, ask_rates
 from listener.sparkline import BLOCKS
-from listener.terminal import STDOUT, is_dumb, is_terminal, tell, write
+from listener.terminal import STDOUT, is_capable, is_terminal, tell, use_color, write
 from listener.top_screen import HISTORY, Drawn, Figures, Order, Terminal, draw, snapshot
 from listener.tracker import Tracker, open_tracker, patiently
 from shared.errors import OutcomeUnknown
@@ -40,7 +39,7 @@ _WIDTH = 100
 
 def can_show() -> bool:
     """Whether standard output is a terminal that `watch` can draw on."""
-    return is_terminal(STDOUT) and not is_dumb()
+    return is_terminal(STDOUT) and is_capable()
 
 
 async def show_once(config: Config, *, json: bool) -> None:
@@ -91,7 +90,7 @@ class _Top:
         self._names = Names()
         self._figures = Figures(tracker.part, self._answers, self._names.known)
         self._drawn = Drawn([], 0, 1)
-        self._terminal = Terminal(_has_unicode(), colors=not os.environ.get("NO_COLOR"))
+        self._terminal = Terminal(_has_unicode(), colors=use_color("auto", STDOUT))
         self._changed = trio.Event()
         self._answered = trio.Event()
 

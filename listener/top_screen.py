@@ -294,7 +294,7 @@ def _name(account_id: int, names: Mapping[int, Account | None], painter: _Painte
         return Text(painter.fit("no such account", width), "dim")
     if account.is_active:
         return Text(painter.fit(painter.text(account.name), width))
-    return Text(painter.fit(painter.text(account.name) + " (inactive)", width), "dim")
+    return Text(painter.fit(painter.text(account.name) + " (not active)", width), "dim")
 
 
 def _bars(

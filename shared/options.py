@@ -8,6 +8,7 @@ its commands takes some; the file has the settings of all.
 from __future__ import annotations
 
 import dataclasses
+import os
 import tomllib
 from collections.abc import Callable, Iterator, MutableMapping
 from pathlib import Path
@@ -31,15 +32,17 @@ def setting(
     variables: tuple[str, ...] = (),
     name: str | None = None,
     secret: bool = False,
+    emptiable: bool = False,
 ) -> Any:
     """A field of a table of settings.
 
     `help` is what `--help` says, `type` a click type (by default that of `default`), `variables` are environment
     variables that count beside the program's own. `name` is what the setting is called outside, where that can't be
-    the field's name: `from`. A `secret` is refused on the command line, which everyone on the machine can read.
+    the field's name: `from`. A `secret` is refused on the command line, which everyone on the machine can read. A
+    variable that is empty counts as none, unless the setting is `emptiable`.
     """
     meta = {"help": help, "metavar": metavar, "type": type, "variables": variables, "name": name, "secret": secret}
-    return dataclasses.field(default=default, metadata={"setting": meta})
+    return dataclasses.field(default=default, metadata={"setting": meta | {"emptiable": emptiable}})
 
 
 def options(
@@ -81,7 +84,15 @@ def _option(field: dataclasses.Field[Any], program: str) -> Callable[[F], F]:
         envvar=[f"{program.upper()}_{_name(field).upper()}", *meta["variables"]],
         show_envvar=True,
         callback=_refuse_secret if meta["secret"] else None,
+        cls=_Emptiable if meta["emptiable"] else click.Option,
     )
+
+
+class _Emptiable(click.Option):
+    """An option whose variable may be empty."""
+
+    def resolve_envvar_value(self, ctx: click.Context) -> str | None:
+        return next((os.environ[name] for name in self.envvar or () if name in os.environ), None)
 
 
 def _refuse_secret(context: click.Context, parameter: click.Parameter, value: Any) -> Any:

@@ -36,6 +36,8 @@ class Health:
         self._report = report
         self._was_away = False
         self._up = trio.Event()
+        self._away = trio.Event()
+        self._away.set()
 
     @property
     def up(self) -> bool:
@@ -45,10 +47,15 @@ class Health:
         """Return when the part is up (at once if it is)."""
         await self._up.wait()
 
+    async def wait_away(self) -> None:
+        """Return when the part is not up (at once if it is not)."""
+        await self._away.wait()
+
     def came_up(self) -> None:
         """Note that the part is up."""
         self.reason = None
         self._up.set()
+        self._away = trio.Event()
         if self._was_away:
             self._was_away = False
             self._report(self.part, None)
@@ -56,6 +63,7 @@ class Health:
     def went_away(self, reason: str) -> None:
         """Note that the part is away, and why."""
         self.reason = reason
+        self._away.set()
         if self._up.is_set():
             self._up = trio.Event()
         if not self._was_away:

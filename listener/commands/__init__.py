@@ -17,13 +17,13 @@ import platformdirs
 import trio
 from click.core import ParameterSource
 
-from listener.config import Acting, Config, Following
+from listener.config import Acting, Choosing, Config, Ending, Following, Prompting, Showing
 from listener.status import Status, Stop
 from shared.errors import Misconfigured, Refused, ServerTrouble
 from shared.options import options
 
 CONFIG_FILE = Path(platformdirs.user_config_dir("trio-tracker")) / "listener.toml"
-TABLES = (Config, Following, Acting)
+TABLES = (Config, Prompting, Following, Choosing, Showing, Acting, Ending)
 
 _STRENGTH = [ParameterSource.DEFAULT, ParameterSource.DEFAULT_MAP, ParameterSource.ENVIRONMENT]
 

@@ -1,9 +1,9 @@
-"""A tracker for the tests: the real one, on real servers."""
+"""A tracker for the tests, the real one, on real servers; and a listener in a terminal."""
 
 from __future__ import annotations
 
 import contextlib
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -12,6 +12,7 @@ import httpx
 import pytest
 import trio
 
+from tests.integration.terminals import Terminal
 from tracker.config import Config
 from tracker.service import serve
 
@@ -39,3 +40,25 @@ async def client(start_tracker: StartTracker) -> AsyncIterator[httpx.AsyncClient
     """A client of a running tracker, on a new database and an empty Redis."""
     async with contextlib.AsyncExitStack() as stack:
         yield await stack.enter_async_context(start_tracker(host="here"))
+
+
+@pytest.fixture
+def open_terminal() -> Iterator[Callable[..., Terminal]]:
+    """`open_terminal(*arguments, term=…, history=…)`: a listener in a terminal."""
+    opened: list[Terminal] = []
+
+    def start(*arguments: str, **settings: Any) -> Terminal:
+        opened.append(Terminal(*arguments, **settings))
+        return opened[-1]
+
+    yield start
+    for terminal in opened:
+        terminal.child.close(force=True)
+
+
+@pytest.fixture
+def terminal(open_terminal: Callable[..., Terminal], redis_url: str) -> Terminal:
+    """A listener at its first prompt."""
+    terminal = open_terminal("--from", redis_url)
+    terminal.expect_prompt()
+    return terminal

@@ -29,9 +29,9 @@ _batches = count(1)
 
 
 def surroundings(**variables: str) -> dict[str, str]:
-    """This process' environment without what would steer a listener."""
+    """This process' environment without what would steer a listener, which then keeps no history."""
     inherited = {key: value for key, value in os.environ.items() if not key.startswith(("LISTENER_", "REDIS_"))}
-    return {**inherited, **variables}
+    return {**inherited, "LISTENER_HISTORY": "", **variables}
 
 
 class Lines:

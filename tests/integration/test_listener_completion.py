@@ -72,12 +72,12 @@ async def test_accounts_by_id_and_name(path: str, people: str) -> None:
     assert await offered("10", "listener events 7 8 --since all") == beginning
     assert await offered("ALIC") == ["1001"]
     assert await offered("zo") == ["1003"]
-    assert await offered("ali") == ["(2 are like that)", "1001 (alice smith)", "1002 (alina (inactive))"]
+    assert await offered("ali") == ["(2 are like that)", "1001 (alice smith)", "1002 (alina (not active))"]
     assert await offered("nobody") == []
     assert await offered("al") == [
         "(3 are like that)",
         "1001 (alice smith)",
-        "1002 (alina (inactive))",
+        "1002 (alina (not active))",
         "all (every account)",
     ]
     assert len(await offered("")) == 51  # the first 50, and all
@@ -165,7 +165,9 @@ async def test_at_the_keyboard(shell: str, path: str, people: str, tmp_path: Pat
         await complete("listener events ALIC", "listener events 1001")
         await complete(f"listener events --tracker {people} zo", f"listener events --tracker {people} 1003")
         await complete(f"listener events --tracker={people} zo", f"listener events --tracker={people} 1003")
-        await complete("listener events ali", "listener events ali", "1001", "alice smith", "1002", "alina (inactive)")
+        await complete(
+            "listener events ali", "listener events ali", "1001", "alice smith", "1002", "alina (not active)"
+        )
         await complete("listener events 100", "listener events 100", "1000", "1003")
         (tmp_path / "settings.toml").touch()
         for given in (f"--config {tmp_path}", f"--config={tmp_path}"):
@@ -190,7 +192,7 @@ async def test_fish(path: str, people: str, tmp_path: Path) -> None:
     assert await complete("listener completion f") == {"fish": ""}
     assert list(await complete("listener accounts --inac")) == ["--inactive"]
     assert await complete("listener events 1003") == {"1003": "Zoë $(touch x) 😀"}
-    assert await complete("listener events ali") == {"1001": "alice smith", "1002": "alina (inactive)"}
+    assert await complete("listener events ali") == {"1001": "alice smith", "1002": "alina (not active)"}
     assert list(await complete(f"listener events --tracker {people} zo")) == ["1003"]
     assert list(await complete("LISTENER_TRACKER=http://127.0.0.1:1 listener events zo")) == []
 

@@ -13,6 +13,7 @@ import termios
 from collections.abc import Iterator
 from pathlib import Path
 
+import httpx
 import pytest
 import redis
 import trio
@@ -284,6 +285,111 @@ async def test_a_piped_session_reads_like_one_at_a_terminal(redis_url: str) -> N
         assert await program.ends() == 0
 
 
+async def test_a_piped_session_has_all_commands(redis_url: str) -> None:
+    await append(redis_url, event("old"), event("\u009b2J", account=3))
+    script = b"""accounts 1-4 x
+remove 2 9
+remove
+4 y
+since
+tomorrow
+since all
+json on
+json x
+evnts
+events 1
+help
+events
+"""
+    async with listener("--from", redis_url, stdin=subprocess.PIPE) as program:
+        assert program.process.stdin is not None
+        await program.process.stdin.send_all(script)
+        await program.process.stdin.aclose()
+        await program.err.wait_for("Connecting")
+        assert [await program.err.next() for _ in range(36)] == [
+            "options: [accounts events]",
+            ">accounts 1-4 x",
+            ' "x" should be an (positive) number',
+            " current selected accounts: [1 2 3 4]",
+            "options: [accounts events]",
+            ">remove 2 9",
+            " 9 was not selected",
+            " current selected accounts: [1 3 4]",
+            "options: [accounts events]",
+            ">remove",
+            " already selected accounts: [1 3 4]",
+            " input space separated account IDs to take out",
+            "remove >4 y",
+            ' "y" should be an (positive) number',
+            " current selected accounts: [1 3]",
+            "options: [accounts events]",
+            ">since",
+            " events are shown since: now",
+            " input a duration (10m), a time, a Position, all, or now",
+            "since >tomorrow",
+            " since='tomorrow' is no place to begin: expected a Position as events carry it, a duration such as 90s, "
+            "10m, 2h30m or 7d, a time such as 2026-11-23T17:35:30Z, or all.",
+            " events are shown since: now",
+            "options: [accounts events]",
+            ">since all",
+            " events are shown since: all",
+            "options: [accounts events]",
+            ">json on",
+            " events are shown as: JSON",
+            "options: [accounts events]",
+            ">json x",
+            ' "x" should be on or off',
+            " events are shown as: JSON",
+            "options: [accounts events]",
+            ">evnts",
+            "unrecognized command: evnts",
+            "options: [accounts events]",
+        ]
+        assert [await program.err.next() for _ in range(3)] == [
+            ">events 1",
+            "unrecognized command: events 1",
+            "options: [accounts events]",
+        ]
+        assert await program.err.next() == ">help"
+        await program.err.wait_for("docs/listener.md")
+        await program.err.wait_for("listening for events from: [1 3]")
+        assert [json.loads(await program.out.next())["Data"] for _ in range(2)] == ["old", "\u009b2J"]
+        program.process.send_signal(signal.SIGINT)
+        await program.err.wait_for("Goodbye!")
+        assert await program.ends() == 0
+
+
+async def test_a_piped_session_sends(client: httpx.AsyncClient, redis_url: str) -> None:
+    script = b"send 7 h\xc3\xa4llo\nsend\n7\nagain\nsend 999999 x\nsend 7 \xff\nsend x\nsend 7\n\nsend\n"
+    async with listener("--from", redis_url, "--tracker", str(client.base_url), stdin=subprocess.PIPE) as program:
+        assert program.process.stdin is not None
+        await program.process.stdin.send_all(script)
+        await program.process.stdin.aclose()
+        for said in (
+            "accepted at: ",
+            "accepted at: ",
+            "refuses (404): There is no account 999999.",
+            "refuses (400): The body is not UTF-8",
+            ' "x" should be an (positive) number',
+            " no data to send",
+            "send >",
+            "Goodbye!",
+        ):
+            await program.err.wait_for(said)
+        assert await program.ends() == 0
+    shown = (await client.get("/events", params={"account": "7", "since": "all"})).json()["Events"]
+    assert [one["Data"] for one in shown] == ["hällo", "again"]
+
+
+async def test_a_piped_session_that_is_refused_tells_so_by_its_status(client: httpx.AsyncClient) -> None:
+    url = str(client.base_url).replace("http", "ws")
+    async with listener("--from", url, stdin=subprocess.PIPE) as program:
+        assert program.process.stdin is not None
+        await program.process.stdin.send_all(b"accounts 999999\nevents\n")
+        await program.err.wait_for("refuses to be followed (404)")
+        assert await program.ends() == 4
+
+
 async def test_a_session_from_a_file_without_a_last_line_end(tmp_path: Path) -> None:
     script = tmp_path / "script"
     script.write_bytes(b"accounts\r\n2 x\x9b -1 +1 1 1_0 0")
@@ -390,7 +496,8 @@ def test_the_prompt_waits_for_nothing_slow() -> None:
         "import sys; was = set(sys.modules); import listener.__main__, listener.prompt; print(*set(sys.modules) - was)"
     )
     loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, check=True, text=True).stdout.split()
-    assert not {"redis", "trio_asyncio", "structlog", "asyncpg", "trio_websocket", "wsproto"} & set(loaded)
+    slow = {"redis", "trio_asyncio", "structlog", "asyncpg", "trio_websocket", "wsproto", "httpx", "prompt_toolkit"}
+    assert not slow & set(loaded)
 
 
 async def test_which_setting_wins(tmp_path: Path) -> None:

@@ -2,77 +2,14 @@
 
 from __future__ import annotations
 
-import os
-import re
 import signal
-import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
-import pexpect
 import pytest
 
 from shared.events import draft, encode_text
 from tests.integration.listeners import NOW, append_sync
-
-UP = "\x1b[A"
-TAB = "\t"
-ENTER = "\r"
-TERMINAL_CODE = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]|\x08")
-
-
-class Terminal:
-    """A listener in a pseudo-terminal."""
-
-    def __init__(self, *arguments: str, term: str = "xterm") -> None:
-        inherited = {key: value for key, value in os.environ.items() if not key.startswith(("LISTENER_", "REDIS_"))}
-        self.child: pexpect.spawn[str] = pexpect.spawn(
-            sys.executable,
-            ["-m", "listener", *arguments],
-            env={**inherited, "TERM": term},
-            encoding="utf-8",
-            timeout=30,
-            dimensions=(24, 120),
-        )
-
-    def expect_line(self, text: str) -> None:
-        """Wait for a line of exactly this text; what comes before it is skipped."""
-        self.child.expect(rf"(?:^|[\r\n]|\x1b\[\?2004l|[A-Za-z]){re.escape(text)}\r\n")
-
-    def expect_prompt(self, question: str = ">") -> None:
-        """Wait until the prompt reads keys: it has drawn itself, and shown the cursor."""
-        self.child.expect(rf"\x1b\[0m{re.escape(question)}[^\n]*?\x1b\[\?7h")
-
-    def type(self, text: str) -> None:
-        self.child.send(text)
-
-    def ends(self) -> str:
-        """Wait for the end with status 0; returns the text of the last lines, without the terminal's codes."""
-        self.child.expect(pexpect.EOF)
-        rest = TERMINAL_CODE.sub("", self.child.before or "")
-        self.child.close()
-        assert (self.child.exitstatus, self.child.signalstatus) == (0, None)
-        return rest
-
-
-@pytest.fixture
-def open_terminal() -> Iterator[Callable[..., Terminal]]:
-    opened: list[Terminal] = []
-
-    def start(*arguments: str, **settings: str) -> Terminal:
-        opened.append(Terminal(*arguments, **settings))
-        return opened[-1]
-
-    yield start
-    for terminal in opened:
-        terminal.child.close(force=True)
-
-
-@pytest.fixture
-def terminal(open_terminal: Callable[..., Terminal], redis_url: str) -> Terminal:
-    """A listener at its first prompt."""
-    terminal = open_terminal("--from", redis_url)
-    terminal.expect_prompt()
-    return terminal
+from tests.integration.terminals import ENTER, TAB, UP, Terminal
 
 
 def publish(url: str, data: str, account: int = 1) -> None:
@@ -141,10 +78,17 @@ def test_tab_completes_in_either_case(terminal: Terminal) -> None:
     terminal.expect_line("listening for events from: [7]")
 
 
-def test_tab_alone_shows_the_commands(terminal: Terminal) -> None:
+def test_tab_and_enter_in_one_go(terminal: Terminal) -> None:
+    terminal.type("e" + TAB + ENTER)
+    terminal.expect_line(" no account IDs selected")
+
+
+def test_tab_alone_shows_the_commands_and_what_they_do(terminal: Terminal) -> None:
     terminal.type(TAB)
-    terminal.child.expect(r"accounts +events")
-    terminal.expect_prompt()
+    for line in ("accounts .*?select accounts", "events .*?show the events", "send .*?send an event"):
+        terminal.child.expect(line)
+    terminal.type("events" + ENTER)
+    terminal.expect_line(" no account IDs selected")
 
 
 def test_arrow_up_brings_lines_back_each_prompt_its_own(terminal: Terminal) -> None:

@@ -63,7 +63,7 @@ def test_the_whole() -> None:
     assert lines[6].split() == ["7", "1,234.50", "246.90", "█", "a"]
     assert lines[9].split() == ["ACCOUNT", "1", "MIN", "▼", "5", "MIN", "NAME"]
     assert lines[10].split() == ["1", "19.00", "1.00", "█", "alice"]
-    assert lines[11].split() == ["2", "18.00", "2.00", "█", "bob", "(inactive)"]
+    assert lines[11].split() == ["2", "18.00", "2.00", "█", "bob", "(not", "active)"]
     assert lines[12].split() == ["3", "17.00", "3.00", "█", "no", "such", "account"]
     assert lines[13].split() == ["4", "16.00", "4.00", "█"]
     assert lines[23].split() == ["?", "help", "1-18", "of", "25"]

@@ -1,0 +1,100 @@
+"""The line at the bottom of a terminal: how the connection is, how much comes, what is behind and what is gone."""
+
+from __future__ import annotations
+
+import os
+from collections import deque
+from collections.abc import AsyncIterator, Iterable
+from contextlib import asynccontextmanager
+
+import trio
+
+from listener.config import Showing
+from listener.output import cut_to, escape
+from listener.terminal import STDERR, bottom_line, use_color
+from shared.frames import EventFrame, Frame, Gap, Lagging, Ready
+
+DRAW_EVERY = 0.5
+RATE_OVER = 5.0
+"""Over how many seconds the rate is taken."""
+
+
+class StatusLine:
+    """What the line says."""
+
+    def __init__(self) -> None:
+        self.events = 0
+        self._gaps = 0
+        self._behind = 0
+        self._ready = False
+        self._away: str | None = None
+        self._since = trio.current_time()
+        self._counts: deque[tuple[float, int]] = deque([(trio.current_time(), 0)])
+
+    def note(self, frames: Iterable[Frame]) -> None:
+        """These came."""
+        for frame in frames:
+            match frame:
+                case EventFrame():
+                    self.events += 1
+                    self._behind = max(self._behind - 1, 0)
+                case Gap():
+                    self._gaps += 1
+                case Lagging():
+                    self._behind = frame.behind
+                    self._ready = False
+                case Ready():
+                    self._behind = 0
+                    self._ready = True
+
+    def note_health(self, reason: str | None) -> None:
+        """The server went away, for this reason; or is back."""
+        self._away = reason
+        self._since = trio.current_time()
+
+    def text(self, width: int) -> str:
+        """The line, in at most `width` cells. Called now and then: the rate is that since RATE_OVER before."""
+        now = trio.current_time()
+        self._counts.append((now, self.events))
+        while len(self._counts) > 2 and now - self._counts[1][0] >= RATE_OVER:
+            self._counts.popleft()
+        began, count = self._counts[0]
+        rate = (self.events - count) / (now - began) if now > began else 0.0
+        if self._away is not None:
+            state = f"away for {now - self._since:.0f} s"
+        elif self._ready:
+            state = "connected"
+        else:
+            state = "catching up" if self.events else "connecting"
+        parts = [state, f"{rate:,.0f}/s", f"{self.events:,} events", f"{self._behind:,} behind", f"{self._gaps:,} gaps"]
+        if self._away is not None:
+            parts.append(escape(self._away))
+        return cut_to(" | ".join(parts), width)
+
+
+@asynccontextmanager
+async def open_status_line(showing: Showing, *, shown: bool) -> AsyncIterator[StatusLine]:
+    """A status line, shown in the block if there is a place for it, and if it is to be."""
+    line = StatusLine()
+    if not shown or not showing.status:
+        yield line
+        return
+    with bottom_line.shown() as has_place:
+        if not has_place:
+            yield line
+            return
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(_keep, line, use_color(showing.color, STDERR))
+            yield line
+            nursery.cancel_scope.cancel()
+
+
+async def _keep(line: StatusLine, color: bool) -> None:
+    while True:
+        try:
+            width = os.get_terminal_size(STDERR).columns
+        except OSError:
+            width = 80
+        text = line.text(max((width or 80) - 1, 1))
+        bottom_line.draw(f"\x1b[2m{text}\x1b[0m" if color else text)
+        await trio.sleep(DRAW_EVERY)
