@@ -51,17 +51,22 @@ class FullScreen:
     async def draw(self, lines: Sequence[str]) -> None:
         """Show these lines, which leave the last column free, in place of the last ones. While the terminal is another
         program's, it waits. Raises as `write`."""
-        while not _is_ours():
-            self._entered = False
+        while True:
+            async with self._lock:
+                if _is_ours():
+                    await self._show(lines)
+                    return
+                self._entered = False
             await trio.sleep(_NOT_OURS)
-        async with self._lock:
-            frame = _BEGIN
-            if not self._entered:
-                self._enter()
-                frame += _ENTER
-            frame += "".join(f"\x1b[{row}H{line}\x1b[0m\x1b[K" for row, line in enumerate(lines, start=1))
-            # To its end: what leaves the terminal clean must come after.
-            await finish(partial(write, [frame + _END], to=STDOUT, end=b""), within=FINISH_WITHIN)
+
+    async def _show(self, lines: Sequence[str]) -> None:
+        frame = _BEGIN
+        if not self._entered:
+            self._enter()
+            frame += _ENTER
+        frame += "".join(f"\x1b[{row}H{line}\x1b[0m\x1b[K" for row, line in enumerate(lines, start=1))
+        # To its end: what leaves the terminal clean must come after.
+        await finish(partial(write, [frame + _END], to=STDOUT, end=b""), within=FINISH_WITHIN)
 
     async def typed(self) -> bytes:
         """What is typed next; nothing at the end of input. Where keys come from elsewhere, it waits for ever."""

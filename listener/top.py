@@ -24,10 +24,12 @@ from listener.full_screen import FullScreen, open_full_screen
 from listener.keys import Key, keys
 from listener.names import Names
 from listener.output import escape_json
+from listener.painter import Terminal
 from listener.rates import Rates, ask_rates
 from listener.sparkline import BLOCKS
 from listener.terminal import STDOUT, is_capable, is_terminal, tell, use_color, write
-from listener.top_screen import HISTORY, Drawn, Figures, Order, Terminal, draw, snapshot
+from listener.top_figures import HISTORY, Figures, Order
+from listener.top_screen import Drawn, draw, snapshot
 from listener.tracker import Tracker, open_tracker, patiently
 from shared.errors import OutcomeUnknown
 

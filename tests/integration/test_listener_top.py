@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import signal
+import struct
 import sys
+import termios
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from functools import partial
@@ -274,6 +277,34 @@ def test_a_terminal_that_goes_ends_it(tmp_path: Path, before: str) -> None:
     os.close(child.child_fd)
     running.wait(PATIENCE)
     assert said.read_text() == ""
+
+
+async def test_a_terminal_that_takes_nothing_does_not_keep_it(client: httpx.AsyncClient) -> None:
+    await send(client, *range(1, 21))
+    master, terminal = os.openpty()
+    termios.tcsetwinsize(terminal, (60, 300))
+    arguments = [sys.executable, "-m", "listener", "top", "--interval", "100ms", "--tracker", str(client.base_url)]
+    async with trio.open_nursery() as nursery:
+        run = partial(trio.run_process, stdin=terminal, stdout=terminal, env=surroundings(TERM="xterm"))
+        process: trio.Process = await nursery.start(run, arguments)
+        with trio.fail_after(PATIENCE):
+            while (held := waiting(master)) == 0 or await still_grows(master, held):
+                await trio.sleep(0.1)
+            process.terminate()
+            assert await process.wait() == 0
+    os.close(master)
+    os.close(terminal)
+
+
+def waiting(fd: int) -> int:
+    """How many bytes there are to be read."""
+    [number] = struct.unpack("i", fcntl.ioctl(fd, termios.FIONREAD, b"\0" * 4))
+    return int(number)
+
+
+async def still_grows(fd: int, held: int) -> bool:
+    await trio.sleep(0.5)  # five times the interval
+    return waiting(fd) != held
 
 
 def test_frames_are_drawn_in_place() -> None:

@@ -11,8 +11,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from rich.cells import cell_len
 
+from listener.painter import Terminal
 from listener.rates import AccountRates, Rates, TrackerRates
-from listener.top_screen import Drawn, Figures, Order, Terminal, columns, draw, snapshot
+from listener.top_figures import Figures, Order
+from listener.top_screen import Drawn, draw, snapshot
+from listener.top_table import columns
 from listener.tracker import Account
 
 PLAIN = Terminal(styles=False)
