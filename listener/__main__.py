@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import sys
 from dataclasses import fields
 from typing import Any
 
@@ -11,6 +12,7 @@ import click
 from click.core import ParameterSource
 
 from listener.commands import CONFIG_FILE, TABLES, Commands, run
+from listener.completion import PROGRAM, VARIABLE, answer
 from listener.config import Config, Following, Prompting
 from shared.options import options
 
@@ -54,7 +56,9 @@ def main() -> None:
     """Entry point of the command `listener`."""
     _open_missing()
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # until a receiver takes over
-    cli(prog_name="listener")
+    if VARIABLE in os.environ:
+        sys.exit(answer(cli))
+    cli(prog_name=PROGRAM)
 
 
 if __name__ == "__main__":

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import click
+from click.shell_completion import CompletionItem
 
 from shared.errors import Refused
 
@@ -48,6 +49,12 @@ class AccountsArgument(click.ParamType[Any]):
             return parse_accounts(value)
         except Refused as error:
             return self.fail(f"{error} {EXPECTED}", param, ctx)
+
+    def shell_complete(self, ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem[str]]:
+        from listener.account_completion import complete_account
+
+        every = [CompletionItem("all", help="every account")] if "all".startswith(incomplete) else []
+        return [*complete_account(ctx, param, incomplete), *every]
 
 
 def chosen(settings: Choosing) -> Callable[[Decoded], bool]:

@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping, Sequence
+from functools import partial
 from typing import TYPE_CHECKING
 
 import trio
 
+from listener.account_search import about, by_id_first, find_beginning
 from listener.config import Config
-from listener.output import escape
 from listener.selection import Selection
 from listener.terminal import Choice, Complete
 from shared.errors import Misconfigured, Refused, ServerTrouble
-from shared.events import LARGEST_ID
 
 if TYPE_CHECKING:
     from listener.tracker import Account, Tracker
@@ -24,8 +23,6 @@ WITHIN = 1.0
 """For how many seconds the tracker is asked. What is known by then is offered."""
 REMEMBERED = 10.0
 """For how many seconds an answer is good."""
-_LONGEST_NAME = 60
-_BEGINS_ID = re.compile(r"[1-9][0-9]{0,9}")
 
 
 def words(about: Mapping[str, str]) -> Complete:
@@ -51,14 +48,8 @@ class AccountCompletion:
         word = before.rpartition(" ")[2]
         found: dict[int, Account] = {}
 
-        async def find(tracker: Tracker) -> None:
-            async with trio.open_nursery() as nursery:
-                nursery.start_soon(self._find_named, tracker, word, found)
-                if _BEGINS_ID.fullmatch(word):
-                    nursery.start_soon(self._find_numbered, tracker, int(word), found)
-
         if word.isprintable():
-            await self._ask(find)
+            await self._ask(lambda tracker: find_beginning(partial(self._page, tracker), word, MOST, found))
         return _choices(word, found, found)
 
     async def selected(self, before: str) -> Sequence[Choice]:
@@ -73,38 +64,23 @@ class AccountCompletion:
         async def find(tracker: Tracker) -> None:
             await self._find(tracker, offered, found)
             if word:
-                page = await self._page(tracker, 0, 1000, word)
+                page = await self._page(tracker, limit=1000, name=word)
                 found.update({account.id: account for account in page if account.id in selected})
 
         if word.isprintable():
             await self._ask(find)
         return _choices(word, {*offered, *found}, found)
 
-    async def _find_named(self, tracker: Tracker, name: str, found: dict[int, Account]) -> None:
-        found |= {account.id: account for account in await self._page(tracker, 0, MOST, name)}
-
-    async def _find_numbered(self, tracker: Tracker, number: int, found: dict[int, Account]) -> None:
-        """Those whose ID begins with these digits: 7, 70 to 79, 700 to 799, and so on."""
-        first, last, count = number, number, 0
-        while first <= LARGEST_ID and count < MOST:
-            page = await self._page(tracker, first - 1, MOST)
-            matching = {account.id: account for account in page if account.id <= last}
-            found |= matching
-            count += len(matching)
-            if not page:
-                return
-            first, last = first * 10, last * 10 + 9
-
     async def _find(self, tracker: Tracker, accounts: Collection[int], found: dict[int, Account]) -> None:
         rest = sorted(accounts)
         while rest:
-            page = await self._page(tracker, rest[0] - 1, MOST)
+            page = await self._page(tracker, after=rest[0] - 1, limit=MOST)
             found |= {account.id: account for account in page if account.id in accounts}
             if not page:
                 return
             rest = [one for one in rest if one > page[-1].id]
 
-    async def _page(self, tracker: Tracker, after: int, limit: int, name: str = "") -> list[Account]:
+    async def _page(self, tracker: Tracker, *, after: int = 0, limit: int = 100, name: str = "") -> list[Account]:
         key = (after, limit, name)
         if key in self._pages and self._pages[key][0] > trio.current_time() - REMEMBERED:
             return self._pages[key][1]
@@ -129,12 +105,7 @@ class AccountCompletion:
 
 
 def _choices(word: str, offered: Iterable[int], known: dict[int, Account]) -> list[Choice]:
-    by_id_first = sorted(offered, key=lambda one: (not str(one).startswith(word), one))
-    return [Choice(str(one), len(word), _about(known.get(one))) for one in by_id_first[:MOST]]
-
-
-def _about(account: Account | None) -> str:
-    if account is None:
-        return ""
-    name = account.name if len(account.name) <= _LONGEST_NAME else account.name[:_LONGEST_NAME] + "…"
-    return escape(name) + ("" if account.is_active else " (not active)")
+    return [
+        Choice(str(one), len(word), about(known[one]) if one in known else "")
+        for one in by_id_first(word, offered)[:MOST]
+    ]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import enum
+import errno
 import os
 import select
 import stat
@@ -65,11 +66,11 @@ def is_terminal(fd: int) -> bool:
 def use_color(wanted: Literal["auto", "always", "never"], fd: int) -> bool:
     """Whether to colour what is written there. See https://no-color.org."""
     if wanted == "auto":
-        return is_terminal(fd) and not os.environ.get("NO_COLOR") and _is_capable()
+        return is_terminal(fd) and not os.environ.get("NO_COLOR") and is_capable()
     return wanted == "always"
 
 
-def _is_capable() -> bool:
+def is_capable() -> bool:
     """Whether the terminal understands more than ends of lines."""
     return os.environ.get("TERM", "dumb").lower() not in ("", "dumb", "unknown")
 
@@ -77,7 +78,7 @@ def _is_capable() -> bool:
 def open_prompt(history: Path | None) -> Prompt:
     """An editing prompt on a terminal, which remembers in the file `history` (None: for this run), plain lines
     otherwise."""
-    if is_terminal(STDIN) and is_terminal(STDOUT) and _is_capable():
+    if is_terminal(STDIN) and is_terminal(STDOUT) and is_capable():
         from listener.editing import EditingPrompt
 
         return EditingPrompt(history)
@@ -104,6 +105,8 @@ async def write(lines: Iterable[str | bytes], *, to: int, end: bytes = b"\n") ->
     except (BrokenPipeError, ConnectionResetError) as error:
         raise OutputClosed from error
     except OSError as error:
+        if error.errno == errno.EIO and stat.S_ISCHR(os.fstat(to).st_mode):
+            raise OutputClosed from error  # a terminal that is gone
         raise Stop(Status.FAULT, f"The output can't be written: {error.strerror}.") from error
 
 
@@ -161,7 +164,7 @@ class BottomLine:
         There is on a terminal, unless what is written to standard output may come to the same one by way of another
         program, which does not know of the line: through a pipe.
         """
-        if is_terminal(STDERR) and _is_capable():
+        if is_terminal(STDERR) and is_capable():
             if is_terminal(STDOUT):
                 self._on = (STDOUT, STDERR) if os.ttyname(STDOUT) == os.ttyname(STDERR) else (STDERR,)
             elif stat.S_ISREG(os.fstat(STDOUT).st_mode) or os.path.samestat(os.fstat(STDOUT), os.stat(os.devnull)):
@@ -215,11 +218,12 @@ async def wait_output_closed() -> NoReturn:
 
 async def wait_end_of_input() -> None:
     """Return at Ctrl+D on a terminal; lines that are typed until then are dropped."""
-    while await _read():
+    while await read_input():
         pass
 
 
-async def _read() -> bytes:
+async def read_input() -> bytes:
+    """What comes next at standard input; nothing at its end, or when the terminal is gone."""
     with suppress(PermissionError):  # a file: always ready, and nothing to wait for
         await trio.lowlevel.wait_readable(STDIN)
     try:
@@ -244,7 +248,7 @@ class PlainPrompt:
 
     async def _line(self) -> str | Ended:
         while b"\n" not in self._pending and len(self._pending) < _LONGEST_LINE:
-            more = await _read()
+            more = await read_input()
             if not more:
                 break
             self._pending += more

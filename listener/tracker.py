@@ -30,6 +30,7 @@ ANSWER_WITHIN = 15.0
 LONGEST_WAIT = 10.0
 """How much of a Retry-After, in seconds, is waited for before asking again."""
 
+NOT_FOUND = 404
 _NOT_DONE = {408, 425, 429, 503}
 """Statuses by which a tracker, or what stands in front of it, says: not done, but maybe later."""
 _UNKNOWN = {500, 502, 504}
@@ -111,6 +112,15 @@ class Tracker:
         if name:
             params["name"] = name
         return self.decoded(await self.request("GET", "/accounts", params=params), _Page).accounts
+
+    async def account(self, account_id: int) -> Account | None:
+        """Return an account; None if there is none of this ID. Raises as `request`."""
+        try:
+            return self.decoded(await self.request("GET", f"/{account_id}"), Account)
+        except RefusedBy as error:
+            if error.status != NOT_FOUND:
+                raise
+            return None
 
     def decoded(self, response: httpx.Response, kind: type[M]) -> M:
         """What an answer says. Raises RefusedBy if it is not what a tracker says."""

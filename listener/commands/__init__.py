@@ -31,7 +31,7 @@ _STRENGTH = [ParameterSource.DEFAULT, ParameterSource.DEFAULT_MAP, ParameterSour
 class Commands(click.Group):
     """The commands by name; each module has one, called `command`."""
 
-    names = ("events",)
+    names = ("accounts", "completion", "events", "top")
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         return list(self.names)
@@ -46,7 +46,7 @@ class Commands(click.Group):
     def resolve_command(
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
-        if args[0] not in self.names and not args[0].startswith("-"):
+        if args[0] not in self.names and not args[0].startswith("-") and not ctx.resilient_parsing:
             close = get_close_matches(args[0], self.names, n=1)
             meant = f" Did you mean {close[0]!r}?" if close else f" Expected one of {', '.join(self.names)}."
             raise click.UsageError(f"No such command {args[0]!r}.{meant}", ctx)
@@ -60,7 +60,7 @@ def takes(*tables: type) -> Callable[[Callable[..., None]], Callable[..., None]]
     def decorate(function: Callable[..., None]) -> Callable[..., None]:
         @wraps(function)
         def run(**values: Any) -> None:
-            values |= _of_the_group(click.get_current_context(), values)
+            values |= of_the_group(click.get_current_context(), values)
             made = [
                 table(**{field.name: values.pop(field.name) for field in fields(table)}) for table in (Config, *tables)
             ]
@@ -71,7 +71,7 @@ def takes(*tables: type) -> Callable[[Callable[..., None]], Callable[..., None]]
     return decorate
 
 
-def _of_the_group(context: click.Context, values: dict[str, Any]) -> dict[str, Any]:
+def of_the_group(context: click.Context, values: dict[str, Any]) -> dict[str, Any]:
     """Options may stand before the command, too: the stronger source wins, and of two alike the later one."""
 
     def strength(of: click.Context, name: str) -> int:

@@ -18,6 +18,8 @@ import pytest
 import redis
 import trio
 
+from listener.config import Config
+
 
 class Tracker:
     """A running tracker process; `said` gathers what it writes to stderr."""
@@ -138,6 +140,17 @@ async def test_two_trackers_on_one_data_directory(data_dir: Path) -> None:
         assert first.process.poll() is None
         first.process.send_signal(signal.SIGTERM)
         assert await first.process.wait() == 0
+
+
+async def test_the_listener_finds_it_in_the_data_directory(data_dir: Path) -> None:
+    config = Config(data_dir=data_dir)
+    assert config.known_tracker is None
+    async with tracker("--data-dir", data_dir) as running:
+        url = await running.url()
+        assert config.known_tracker == config.tracker_url == url
+        running.process.send_signal(signal.SIGTERM)
+        assert await running.process.wait() == 0
+    assert config.known_tracker is None
 
 
 async def test_an_address_that_is_taken(database_url: str, redis_url: str) -> None:

@@ -21,6 +21,7 @@ import trio_websocket
 from prometheus_client.openmetrics import parser as openmetrics
 from prometheus_client.parser import text_string_to_metric_families
 
+from listener.config import Config
 from tests.integration import certificates
 from tests.integration.fragile import fragile_servers
 from tests.integration.test_process import Tracker, data_dir, tracker
@@ -275,6 +276,17 @@ async def test_not_ready_when_one_worker_lacks_a_part(database_url: str) -> None
                 await until(url, 200, '"Ready":2,"Of":2')  # as the stopped one last said
             finally:
                 os.kill(all_workers[0].pid, signal.SIGCONT)
+
+
+async def test_the_listener_finds_them_in_the_data_directory(data_dir: Path) -> None:
+    config = Config(data_dir=data_dir)
+    async with workers("--data-dir", data_dir) as running:
+        url = await running.url()
+        assert config.known_tracker == url
+        assert (await ask(url, "/livez")).status_code == 200
+        running.process.terminate()
+        assert await running.process.wait() == 0
+    assert config.known_tracker is None
 
 
 async def test_the_workers_leave_when_the_parent_is_killed(data_dir: Path) -> None:
