@@ -29,10 +29,9 @@ class Counts:
     def summary(self, seconds: float) -> str:
         """The last line: `sent 9998 events, refused 2, of 10000 lines in 1.3 s (7,700/s)`."""
         rate = self.sent / seconds if seconds > 0 else 0.0
-        frames = f" ({self.frames} control frames skipped)" if self.frames else ""
-        events = f"{self.sent} event{'' if self.sent == 1 else 's'}"
-        lines = f"{self.lines} line{'' if self.lines == 1 else 's'}"
-        return f"sent {events}, refused {self.refused}, of {lines}{frames} in {seconds:.1f} s ({rate:,.0f}/s)"
+        frames = f" ({_many(self.frames, 'control frame')} skipped)" if self.frames else ""
+        many = f"sent {_many(self.sent, 'event')}, refused {self.refused}, of {_many(self.lines, 'line')}"
+        return f"{many}{frames} in {seconds:.1f} s ({rate:,.0f}/s)"
 
 
 class Progress:
@@ -96,3 +95,7 @@ def _clock(seconds: float) -> str:
     minutes, rest = divmod(int(min(seconds, 360_000)), 60)
     hours, minutes = divmod(minutes, 60)
     return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
+
+
+def _many(number: int, what: str) -> str:
+    return f"{number} {what}" if number == 1 else f"{number} {what}s"

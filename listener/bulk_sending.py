@@ -15,8 +15,8 @@ import os
 import shlex
 import stat
 import sys
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator
-from contextlib import asynccontextmanager, contextmanager, suppress
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from hashlib import blake2b
 from pathlib import Path
@@ -68,7 +68,7 @@ class Bulk:
 
     async def run(self) -> None:
         """Send all of it. Raises Misconfigured, and Stop if it does not end well, or some was refused."""
-        with _opened(self._job.source) as descriptor:
+        async with _opened(self._job.source) as descriptor:
             if self._job.source is not None and stat.S_ISREG(os.fstat(descriptor).st_mode):
                 await self._send_file(self._job.source, descriptor)
             elif self._job.progress is not None or self._job.restart:
@@ -98,7 +98,10 @@ class Bulk:
     async def _send_file(self, path: Path, descriptor: int) -> None:
         size = os.fstat(descriptor).st_size
         with hold_state(self._job.progress or path.with_name(f"{path.name}.sent")) as kept:
-            confirmed = await Confirmed.begin(kept, descriptor, size, restart=self._job.restart)
+            try:
+                confirmed = await Confirmed.begin(kept, descriptor, size, restart=self._job.restart)
+            except OSError as error:
+                raise Stop(Status.FAULT, f"{self._name} can't be read: {error.strerror}.") from error
             state = confirmed.state
             self._line, self._offset, self._refused_before = state.line, state.offset, state.refused
             self._can_resume = True
@@ -223,17 +226,21 @@ async def _say(*lines: str) -> None:
             await write(lines, to=STDERR)
 
 
-@contextmanager
-def _opened(source: Path | None) -> Iterator[int]:
+@asynccontextmanager
+async def _opened(source: Path | None) -> AsyncIterator[int]:
     """The descriptor of a file, or of standard input."""
     if source is None:
         yield STDIN
         return
-    try:
-        descriptor = os.open(source, os.O_RDONLY | os.O_CLOEXEC)
+    try:  # a named pipe that nobody writes to keeps us
+        descriptor = await trio.to_thread.run_sync(os.open, source, os.O_RDONLY | os.O_CLOEXEC, abandon_on_cancel=True)
+        wrong = "it is a directory" if stat.S_ISDIR(os.fstat(descriptor).st_mode) else ""
     except OSError as error:
-        raise Stop(Status.FAULT, f"{escape(str(source))} can't be read: {error.strerror}.") from error
+        descriptor, wrong = -1, str(error.strerror)
     try:
+        if wrong:
+            raise Stop(Status.FAULT, f"{escape(str(source))} can't be read: {wrong}.")
         yield descriptor
     finally:
-        os.close(descriptor)
+        if descriptor >= 0:
+            os.close(descriptor)

@@ -33,7 +33,7 @@ class Result(msgspec.Struct, frozen=True):
     @property
     def said(self) -> str:
         """The problem, safe to show."""
-        return escape(f"{(self.detail or self.title)[:500]} ({self.status})")
+        return escape(f"{(self.detail or self.title)[:500].rstrip('.')} ({self.status})")
 
 
 class Attempts:
