@@ -154,8 +154,10 @@ class Bulk:
         try:
             while (chunk := await trio.to_thread.run_sync(reader.cut, abandon_on_cancel=True)) is not None:
                 results = await self._deliver(tracker, chunk, run)
-                refused = await self._count(chunk, results)
-                await note(chunk, refused)
+                judged = zip(chunk.lines, results, strict=True)
+                refused = chunk.refused + [(line, result.said) for line, result in judged if not result.position]
+                await note(chunk, len(refused))
+                await self._count(chunk, refused)
         except OSError as error:
             raise self.stopped(Status.FAULT, f"{self._name} can't be read: {error.strerror}") from error
         except Shorter as error:
@@ -187,10 +189,7 @@ class Bulk:
             tell(f"! {lines}: the log went away meanwhile, and has the events of accounts {who} in another order")
         return results
 
-    async def _count(self, chunk: Chunk, results: list[Result]) -> int:
-        refused = chunk.refused + [
-            (line, result.said) for line, result in zip(chunk.lines, results, strict=True) if not result.position
-        ]
+    async def _count(self, chunk: Chunk, refused: list[tuple[int, str]]) -> None:
         counts = self._counts
         some = sorted(refused)[: max(SHOWN - counts.refused, 0)]
         counts.refused += len(refused)
@@ -200,7 +199,6 @@ class Bulk:
         counts.bytes += chunk.end - chunk.begin
         self._line, self._offset = chunk.last_line, chunk.end
         await _say(*(f"! line {line}: {why.rstrip('.')}" for line, why in some))
-        return len(refused)
 
     @property
     def _name(self) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import os
 import secrets
@@ -18,6 +19,9 @@ from listener.kept_file import hold, read, replace, why
 from listener.output import escape
 from listener.sending import REMEMBERED
 from shared.errors import Misconfigured
+
+SAVE_WITHIN = 20.0
+"""For how many seconds a disk that does not answer is waited for."""
 
 _LONGEST = 10_000
 _BLOCK = 1 << 20
@@ -38,10 +42,8 @@ class State(msgspec.Struct, rename="pascal", kw_only=True, forbid_unknown_fields
     """How many lines that are."""
     refused: int = 0
     """How many of them were refused since the last time that all was sent."""
-    pending: bool = False
-    """Whether something behind that may have been accepted."""
-    saved: float = 0.0
-    """When this was saved, in seconds since 1970."""
+    pending_since: float | None = None
+    """Since when something behind that may have been accepted, in seconds since 1970; None if certainly nothing was."""
 
 
 class StateFile:
@@ -66,8 +68,8 @@ class StateFile:
 
     async def save(self, state: State) -> None:
         """Put it on disk. Raises OSError."""
-        state.saved = time.time()
-        await trio.to_thread.run_sync(replace, self._real, msgspec.json.encode(state) + b"\n")
+        content = msgspec.json.encode(state) + b"\n"
+        await trio.to_thread.run_sync(replace, self._real, content, abandon_on_cancel=True)
 
 
 @contextmanager
@@ -90,6 +92,7 @@ class Confirmed:
         self._descriptor = descriptor
         self._digest = hashlib.blake2b(digest_size=16)
         self._can_save = True
+        self._inherited = False  # what is pending is so since before we began
 
     @classmethod
     async def begin(cls, kept: StateFile, descriptor: int, size: int, *, restart: bool) -> Confirmed:
@@ -106,8 +109,11 @@ class Confirmed:
                     confirmed.was_finished = True
                     return confirmed
                 found.refused, found.end = 0, size
-            confirmed.is_late = found.pending and not 0 <= time.time() - found.saved < REMEMBERED
-        confirmed.state.pending = True
+            if found.pending_since is not None:
+                confirmed._inherited = True
+                confirmed.is_late = not 0 <= time.time() - found.pending_since < REMEMBERED
+        if not confirmed._inherited:
+            confirmed.state.pending_since = time.time()
         try:
             await confirmed._save()
         except OSError as error:
@@ -117,22 +123,24 @@ class Confirmed:
     async def note(self, chunk: Chunk, refused: int) -> None:
         """It is known what became of this chunk: so many of its lines were refused. Raises OSError."""
         state = self.state
-        await trio.to_thread.run_sync(self._add_to_digest, state.offset, chunk.end)
-        state.offset, state.line = chunk.end, chunk.last_line
+        with _shield():
+            await trio.to_thread.run_sync(self._add_to_digest, state.offset, chunk.end, abandon_on_cancel=True)
+        state.offset, state.line, state.pending_since = chunk.end, chunk.last_line, time.time()
         state.refused += refused
+        self._inherited = False
         await self._save()
 
     async def leave(self, *, uncertain: bool) -> None:
         """Nothing more is sent, and what is behind was not accepted, unless that is `uncertain`."""
-        self.state.pending = uncertain
-        if self._can_save:
+        if self._can_save and not uncertain and not self._inherited:
+            self.state.pending_since = None
             with suppress(OSError):  # what the file says is true, too
                 await self._save()
 
     async def _save(self) -> None:
         self.state.digest = self._digest.hexdigest()
-        self._can_save = False
-        with trio.CancelScope(shield=True):  # what the tracker confirmed is not to be forgotten
+        self._can_save = False  # for an abandoned thread that wakes up late might do so over it
+        with _shield():
             await self._kept.save(self.state)
         self._can_save = True
 
@@ -150,6 +158,16 @@ class Confirmed:
         while begin < end and (block := os.pread(self._descriptor, min(_BLOCK, end - begin), begin)):
             self._digest.update(block)
             begin += len(block)
+
+
+@contextmanager
+def _shield() -> Iterator[None]:
+    """What the tracker confirmed is not to be forgotten because we are told to end. Raises OSError if it takes longer
+    than SAVE_WITHIN."""
+    with trio.move_on_after(SAVE_WITHIN, shield=True) as scope:
+        yield
+    if scope.cancelled_caught:
+        raise OSError(errno.ETIMEDOUT, "the disk does not answer")
 
 
 def new_run() -> str:

@@ -260,6 +260,7 @@ async def test_a_bulk_that_is_given_up(client: httpx.AsyncClient, redis_url: str
     _, err = await send("--bulk", str(file), "--tracker", NOWHERE, "--give-up", "0.2s", status=3)
     assert "The tracker confirmed nothing yet." in err
     assert "may have been accepted" not in err
+    assert json.loads((tmp_path / "bulk.sent").read_text())["PendingSince"] is None
     await send("--bulk", str(file), "--tracker", url_of(client))
     check_log(redis_url, 100)
 
@@ -348,7 +349,10 @@ async def test_a_late_start_is_told(client: httpx.AsyncClient, tmp_path: Path) -
         program.process.kill()
         await program.ends()
     said = json.loads(state.read_text())
-    state.write_text(json.dumps(said | {"Saved": said["Saved"] - 601}))
+    # One that came to nothing in between does not change since when that is.
+    await send("--bulk", str(file), "--progress", str(state), "--tracker", NOWHERE, "--give-up", "0.1s", status=3)
+    assert json.loads(state.read_text()) == said
+    state.write_text(json.dumps(said | {"PendingSince": said["PendingSince"] - 601}))
     _, err = await send("--bulk", str(file), "--progress", str(state), "--tracker", url_of(client))
     assert "may come twice" in err
 
