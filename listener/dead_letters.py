@@ -14,7 +14,7 @@ from pathlib import Path
 import msgspec
 import trio
 
-from listener.bookmark import sync_folder
+from listener.kept_file import sync_folder
 from listener.output import escape
 from shared.errors import Misconfigured
 from shared.frames import EventFrame

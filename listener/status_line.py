@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import os
 from collections import deque
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator, Callable, Iterable
 from contextlib import asynccontextmanager
+from typing import NoReturn
 
 import trio
 
@@ -19,6 +20,22 @@ RATE_OVER = 5.0
 """Over how many seconds the rate is taken."""
 
 
+class Rate:
+    """How fast a count grows, over the last RATE_OVER seconds."""
+
+    def __init__(self) -> None:
+        self._counts: deque[tuple[float, int]] = deque([(trio.current_time(), 0)])
+
+    def at(self, count: int) -> float:
+        """By how much a second, now that it is this. To be called now and then."""
+        now = trio.current_time()
+        self._counts.append((now, count))
+        while len(self._counts) > 2 and now - self._counts[1][0] >= RATE_OVER:
+            self._counts.popleft()
+        began, before = self._counts[0]
+        return (count - before) / (now - began) if now > began else 0.0
+
+
 class StatusLine:
     """What the line says."""
 
@@ -29,7 +46,7 @@ class StatusLine:
         self._ready = False
         self._away: str | None = None
         self._since = trio.current_time()
-        self._counts: deque[tuple[float, int]] = deque([(trio.current_time(), 0)])
+        self._rate = Rate()
 
     def note(self, frames: Iterable[Frame]) -> None:
         """These came."""
@@ -53,15 +70,10 @@ class StatusLine:
         self._since = trio.current_time()
 
     def text(self, width: int) -> str:
-        """The line, in at most `width` cells. Called now and then: the rate is that since RATE_OVER before."""
-        now = trio.current_time()
-        self._counts.append((now, self.events))
-        while len(self._counts) > 2 and now - self._counts[1][0] >= RATE_OVER:
-            self._counts.popleft()
-        began, count = self._counts[0]
-        rate = (self.events - count) / (now - began) if now > began else 0.0
+        """The line, in at most `width` cells. To be called now and then."""
+        rate = self._rate.at(self.events)
         if self._away is not None:
-            state = f"away for {now - self._since:.0f} s"
+            state = f"away for {trio.current_time() - self._since:.0f} s"
         elif self._ready:
             state = "connected"
         else:
@@ -84,17 +96,18 @@ async def open_status_line(showing: Showing, *, shown: bool) -> AsyncIterator[St
             yield line
             return
         async with trio.open_nursery() as nursery:
-            nursery.start_soon(_keep, line, use_color(showing.color, STDERR))
+            nursery.start_soon(keep_drawn, line.text, use_color(showing.color, STDERR))
             yield line
             nursery.cancel_scope.cancel()
 
 
-async def _keep(line: StatusLine, color: bool) -> None:
+async def keep_drawn(text_in: Callable[[int], str], color: bool) -> NoReturn:
+    """Draw the line again and again; `text_in` gives it in at most so many cells."""
     while True:
         try:
             width = os.get_terminal_size(STDERR).columns
         except OSError:
             width = 80
-        text = line.text(max((width or 80) - 1, 1))
+        text = text_in(max((width or 80) - 1, 1))
         bottom_line.draw(f"\x1b[2m{text}\x1b[0m" if color else text)
         await trio.sleep(DRAW_EVERY)

@@ -216,6 +216,15 @@ async def wait_output_closed() -> NoReturn:
     raise OutputClosed
 
 
+def read_from(fd: int, most: int) -> bytes:
+    """What comes next, at most so many bytes; nothing at the end. It blocks: it is for a thread. Raises OSError."""
+    while True:
+        try:
+            return os.read(fd, most)
+        except BlockingIOError:  # another program that shares this input made it so
+            select.select([fd], [], [])
+
+
 async def wait_end_of_input() -> None:
     """Return at Ctrl+D on a terminal; lines that are typed until then are dropped."""
     while await read_input():

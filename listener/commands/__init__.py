@@ -31,7 +31,7 @@ _STRENGTH = [ParameterSource.DEFAULT, ParameterSource.DEFAULT_MAP, ParameterSour
 class Commands(click.Group):
     """The commands by name; each module has one, called `command`."""
 
-    names = ("accounts", "completion", "events", "top")
+    names = ("events", "send", "accounts", "top", "verify", "completion")
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         return list(self.names)
@@ -88,8 +88,11 @@ def of_the_group(context: click.Context, values: dict[str, Any]) -> dict[str, An
     }
 
 
-def run(program: Callable[[], Awaitable[None]]) -> None:
-    """Run a command's program, and exit with the status that its end stands for. What it raises beside is a bug."""
+def run(program: Callable[[], Awaitable[None]], *, interrupted: Status = Status.DONE) -> None:
+    """Run a command's program, and exit with the status that its end stands for. What it raises beside is a bug.
+
+    `interrupted` is what a signal stands for that comes before `until_signal` waits for one.
+    """
     from listener.terminal import OutputClosed
 
     status = Status.DONE
@@ -102,7 +105,9 @@ def run(program: Callable[[], Awaitable[None]]) -> None:
 
     try:
         trio.run(program)
-    except* (KeyboardInterrupt, OutputClosed):
+    except* KeyboardInterrupt:
+        status = status or interrupted
+    except* OutputClosed:
         pass
     except* Stop as group:
         for error in _leaves(group):

@@ -82,8 +82,8 @@ class RunningTracker(NamedTuple):
 
 
 @contextmanager
-def running_tracker(database_url: str, redis_url: str) -> Iterator[RunningTracker]:
-    command = [sys.executable, "-m", "tracker", "--bind", "127.0.0.1:0", "--database", database_url]
+def running_tracker(database_url: str, redis_url: str, bind: str = "127.0.0.1:0") -> Iterator[RunningTracker]:
+    command = [sys.executable, "-m", "tracker", "--bind", bind, "--database", database_url]
     environment = {name: value for name, value in os.environ.items() if not name.startswith("TRACKER_")}
     with subprocess.Popen([*command, "--redis", redis_url], stderr=subprocess.PIPE, env=environment) as process:
         try:
