@@ -31,7 +31,7 @@ _STRENGTH = [ParameterSource.DEFAULT, ParameterSource.DEFAULT_MAP, ParameterSour
 class Commands(click.Group):
     """The commands by name; each module has one, called `command`."""
 
-    names = ("events",)
+    names = ("events", "verify")
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         return list(self.names)
