@@ -98,14 +98,13 @@ class Recording:
                     event = frames.decode_event(line)
                     self._take_event(event, parse_position(event.position), digest(line))
                 return None
-            frame = frames.decode(line)
+            match frames.decode(line):
+                case Gap() as gap:
+                    self._take_gap(gap)
+                case Ready() as ready:
+                    self._take_ready(parse_position(ready.position))
         except (NoFrame, Refused, msgspec.DecodeError, UnicodeDecodeError) as error:
             return str(error)
-        match frame:
-            case Gap():
-                self._take_gap(frame)
-            case Ready():
-                self._take_ready(frame)
         return None
 
     def spoiled(self, line: bytes, why: str) -> None:
@@ -189,9 +188,8 @@ class Recording:
             if 1 <= first <= last < LARGEST:
                 self._record(self._log, gap.account_id).told.add_stretch(first, last)
 
-    def _take_ready(self, ready: Ready) -> None:
-        """All up to there was received, even if it is not an event that has this Position."""
-        position = parse_position(ready.position)
+    def _take_ready(self, position: Position) -> None:
+        """All up to there was received, even if none of it was an event."""
         if position == START:
             return
         log = self._log
