@@ -68,3 +68,8 @@ def of_tracker(url: str) -> str:
     where = endpoint(url)
     base = where.path.removesuffix("/").removesuffix("/events")
     return f"{'https' if where.tls else 'http'}://{where.netloc}{base}"
+
+
+def to_tracker(url: str) -> str:
+    """The URL of the WebSocket of the tracker, or what stands in front of it, at this URL."""
+    return f"ws{url[4:]}/events"

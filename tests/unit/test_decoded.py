@@ -31,7 +31,7 @@ def test_an_old_one_has_no_place() -> None:
 
 @pytest.mark.parametrize("number", [b"1.10", b"1e400", b"123456789012345678901234567890", b"-0"])
 def test_numbers_keep_their_digits(number: bytes) -> None:
-    assert decode(b'{"ID":1,"Timestamp":"t","Data":%s,"Host":"h"}' % number).data_text == number.decode()
+    assert decode(b'{"ID":1,"Timestamp":"2021-02-06T17:35:30Z","Data":%s,"Host":"h"}' % number).data_text == number.decode()
 
 
 @pytest.mark.parametrize(
@@ -41,13 +41,13 @@ def test_numbers_keep_their_digits(number: bytes) -> None:
         b"\xff\xfe",
         b"[]",
         b"{}",
-        b'{"ID":"1","Timestamp":"t","Data":"","Host":"h"}',
-        b'{"ID":1,"Timestamp":"t","Data":"","Host":null}',
-        b'{"ID":1,"Timestamp":"t","Data":"\xff","Host":"h"}',
-        b'{"ID":1,"Timestamp":"t","Data":{"a":["\xff"]},"Host":"h"}',
-        b'{"ID":1,"Timestamp":"t","Data":"\\ud800","Host":"h"}',
-        b'{"ID":1,"Timestamp":"t","Data":"","Host":"h","Seq":' + b"1" * 5000 + b"}",
-        b'{"ID":1,"Timestamp":"t","Data":' + b"[" * 9999 + b"]" * 9999 + b',"Host":"h"}',
+        b'{"ID":"1","Timestamp":"2021-02-06T17:35:30Z","Data":"","Host":"h"}',
+        b'{"ID":1,"Timestamp":"2021-02-06T17:35:30Z","Data":"","Host":null}',
+        b'{"ID":1,"Timestamp":"2021-02-06T17:35:30Z","Data":"\xff","Host":"h"}',
+        b'{"ID":1,"Timestamp":"2021-02-06T17:35:30Z","Data":{"a":["\xff"]},"Host":"h"}',
+        b'{"ID":1,"Timestamp":"2021-02-06T17:35:30Z","Data":"\\ud800","Host":"h"}',
+        b'{"ID":1,"Timestamp":"2021-02-06T17:35:30Z","Data":"","Host":"h","Seq":' + b"1" * 5000 + b"}",
+        b'{"ID":1,"Timestamp":"2021-02-06T17:35:30Z","Data":' + b"[" * 9999 + b"]" * 9999 + b',"Host":"h"}',
     ],
 )
 def test_what_is_no_event(damaged: bytes) -> None:
