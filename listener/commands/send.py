@@ -10,6 +10,7 @@ from uuid import uuid4
 
 import click
 import trio
+from click.shell_completion import CompletionItem
 
 from listener.commands import run, takes, until_signal
 from listener.config import Config
@@ -55,6 +56,11 @@ class AccountID(click.ParamType[int]):
             return account_id(str(value))
         except Refused as error:
             return self.fail(str(error), param, ctx)
+
+    def shell_complete(self, ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem[str]]:
+        from listener.account_completion import complete_account
+
+        return complete_account(ctx, param, incomplete)
 
 
 class _Send(click.Command):

@@ -31,7 +31,10 @@ def test_an_old_one_has_no_place() -> None:
 
 @pytest.mark.parametrize("number", [b"1.10", b"1e400", b"123456789012345678901234567890", b"-0"])
 def test_numbers_keep_their_digits(number: bytes) -> None:
-    assert decode(b'{"ID":1,"Timestamp":"2021-02-06T17:35:30Z","Data":%s,"Host":"h"}' % number).data_text == number.decode()
+    assert (
+        decode(b'{"ID":1,"Timestamp":"2021-02-06T17:35:30Z","Data":%s,"Host":"h"}' % number).data_text
+        == number.decode()
+    )
 
 
 @pytest.mark.parametrize(

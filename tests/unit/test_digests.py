@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from listener.digests import Digests, digest
-from listener.output import json_line
+from listener.formats import json_line
 
 EVENT = b'{"ID":7,"Timestamp":"2021-02-06T17:35:30.000123Z","Data":%s,"Host":"h","Position":"abcdefabcdef-0-1","Seq":1}'
 

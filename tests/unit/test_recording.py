@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import itertools
 import json
 from collections import Counter
 from collections.abc import Iterable, Sequence
@@ -18,7 +19,6 @@ from listener.faults import Kind
 from listener.recording import Reader, Recording
 from listener.verdict import MOST_SHOWN, Verdict
 from shared.frames import Frame, Gap, Ready, decode_event, encode
-import itertools
 
 EPOCH = "abcdefabcdef"
 

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import itertools
+
 from hypothesis import given
 from hypothesis import strategies as st
 
 from listener.seqs import LARGEST, Seqs
-import itertools
 
 numbers = st.integers(1, 60)
 stretches = st.lists(st.tuples(numbers, st.integers(0, 12)).map(lambda pair: (pair[0], pair[0] + pair[1])))
