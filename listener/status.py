@@ -9,9 +9,9 @@ class Status(enum.IntEnum):
     """Exit codes. Scripts depend on them."""
 
     DONE = 0
-    """What was asked for was done, or a person or signal ended it."""
+    """What was asked for was done; or a person or signal ended what has no end of its own."""
     FAULT = 1
-    """Something broke: the output, a command, a bug; or what was compared differs."""
+    """Something broke: the output, a command, a bug; what was compared differs; or what has an end was interrupted."""
     USAGE = 2
     """The command line, the file or a setting is no good."""
     UNREACHABLE = 3

@@ -100,7 +100,7 @@ async def test_colours_by_account_on_a_terminal_alone(
     command = f"{variables} {LISTENER} events all --since all --until now --from {redis_url}"
     await terminal.do(command)
     await terminal.wait_for("[2]: ")
-    rows = [line for line in await terminal.lines(codes=True) if "[1]: " in line or "[2]: " in line]
+    rows = [line for line in await terminal.lines(codes=True) if "[1]:" in line or "[2]:" in line]
     assert len(rows) == 2
     assert all(("[38;5;" in row) == colours for row in rows)
     await terminal.do("clear")
