@@ -12,6 +12,7 @@ from itertools import count
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pexpect
 import pytest
 import redis
@@ -93,7 +94,7 @@ async def test_recorded_by_a_listener_that_is_killed_again_and_again(redis_url: 
                 await process.wait()
                 killed_within += 1
             nursery.cancel_scope.cancel()
-        [last, *_] = await append(redis_url, *(event("last", account) for account in (3, 2, 1)))
+        await append(redis_url, *(event("last", account) for account in (3, 2, 1)))
         process = await recorder()
         with trio.fail_after(PATIENCE):
             while recording.read_bytes().count(b'"last"') < 3:
@@ -111,12 +112,6 @@ async def test_recorded_by_a_listener_that_is_killed_again_and_again(redis_url: 
         "Reordered": 0,
         "Told": 0,
     }, said
-    assert last.seq > 0
-    with recording.open("rb") as file:
-        lines = file.read().splitlines(keepends=True)
-    del lines[len(lines) // 2 : len(lines) // 2 + 3]
-    # A killed listener may have repeated some of these three; enough of them were not.
-    recording.write_bytes(b"".join(lines))
 
 
 async def test_lines_deleted_doubled_swapped_and_edited(redis_url: str, tmp_path: Path) -> None:
@@ -134,7 +129,7 @@ async def test_lines_deleted_doubled_swapped_and_edited(redis_url: str, tmp_path
     edited[150], edited[156] = edited[156], edited[150]  # of 1, 51 and 53
     del edited[30:36]  # 11 and 12 of each
     edited.insert(101, edited[100])  # 107: of 2, 36
-    edited.append("no event\n")
+    edited.append("{}\n")
     recording.write_text("".join(edited))
     status, out, said = await verify(str(recording), "--from", redis_url)
     assert (status, said) == (1, "")
@@ -143,7 +138,7 @@ async def test_lines_deleted_doubled_swapped_and_edited(redis_url: str, tmp_path
         "account 2: missing 11 to 12 (2 events)",
         "account 3: missing 11 to 12 (2 events)",
         "account 3: altered 67",
-        "line 296: no event (JSON is malformed: invalid character (byte 1))",
+        "line 296: no event (Object missing required field `ID`)",
         f"account {106 % 3 + 1}: doubled {106 // 3 + 1} (1 more, line 102)",
         "account 1: reordered 52 after 53 (line 149)",
         "account 1: reordered 51 after 53 (line 152)",
@@ -152,6 +147,18 @@ async def test_lines_deleted_doubled_swapped_and_edited(redis_url: str, tmp_path
     recording.write_text("".join(lines[20:280]))
     assert (await verify_json(str(recording), "--from", redis_url))["Whole"]
     assert (await verify_json(str(recording), "--from", redis_url, "--to-end"))["Missing"] == 20
+
+
+def streamed(url: str) -> bytes:
+    """What a tracker's stream has until all of the log was sent."""
+    query = {"account": ["1", "2"], "since": "all"}
+    content = b""
+    with httpx.stream("GET", f"{url}/events", params=query, headers={"Accept": "application/x-ndjson"}) as answer:
+        for piece in answer.iter_bytes():
+            content += piece
+            if b'"ready"' in content:
+                break
+    return content
 
 
 async def test_a_tracker_is_asked_as_well(start_tracker: StartTracker, redis_url: str, tmp_path: Path) -> None:
@@ -165,13 +172,7 @@ async def test_a_tracker_is_asked_as_well(start_tracker: StartTracker, redis_url
                 status, out, said = await verify(str(recording), *source)
                 assert (status, said, len(out)) == (0, "", 1), (out, said)
                 assert out[0].startswith(f"{len(accounts)} accounts, {3 * len(accounts)} events, 0 missing")
-        query = {"account": ["1", "2"], "since": "all"}
-        async with client.stream("GET", "/events", params=query, headers={"Accept": "application/x-ndjson"}) as answer:
-            content = b""
-            async for piece in answer.aiter_bytes():
-                content += piece
-                if b'"ready"' in content:
-                    break
+        content = await trio.to_thread.run_sync(streamed, url)
         status, out, _ = await verify("-", "--tracker", url, content=content)
         assert (status, out[0][:22]) == (0, "2 accounts, 6 events, ")
         lost = content.replace(content.splitlines(keepends=True)[3], b"")
