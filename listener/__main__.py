@@ -13,7 +13,8 @@ from click.core import ParameterSource
 
 from listener.commands import CONFIG_FILE, TABLES, Commands, run
 from listener.completion import PROGRAM, VARIABLE, answer
-from listener.config import Config, Following, Prompting
+from listener.config import Config
+from listener.settings import Following, Prompting
 from shared.options import options
 
 _OF_EVENTS = tuple(field.name for field in fields(Following))

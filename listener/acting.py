@@ -13,9 +13,9 @@ import trio
 
 from listener import dead_letters, terminal
 from listener.command import Command, Outcome
-from listener.config import Acting
 from listener.decoded import Decoded, decode
 from listener.output import escape
+from listener.settings import Acting
 from listener.status import Status, Stop
 from listener.watermark import Entry, Watermark
 from shared.errors import Misconfigured

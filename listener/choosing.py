@@ -11,8 +11,8 @@ from click.shell_completion import CompletionItem
 from shared.errors import Refused
 
 if TYPE_CHECKING:
-    from listener.config import Choosing
     from listener.decoded import Decoded
+    from listener.settings import Choosing
 
 EXPECTED = (
     "Expected account IDs, whole numbers from 1 up with spaces between them: listener events 1 2 3 (or 1-20, or all)"

@@ -9,9 +9,10 @@ from typing import Protocol
 
 import trio
 
-from listener.config import Ending, seconds_in
+from listener.config import seconds_in
 from listener.decoded import Decoded
 from listener.output import gap_line
+from listener.settings import Ending
 from listener.status import Status, Stop
 from shared.errors import Misconfigured, Refused
 from shared.frames import EventFrame, Frame, Gap, Ready

@@ -12,9 +12,9 @@ from datetime import UTC, datetime
 import msgspec
 
 from listener import moments
-from listener.config import Showing
 from listener.decoded import Decoded
 from listener.output import NoEvent, cut_to, escape, escape_json
+from listener.settings import Showing
 from listener.template import EXPECTED, Template
 from listener.terminal import STDOUT, is_terminal, use_color
 from shared.errors import Misconfigured, Refused

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Collection, Iterable, Iterator
-from contextlib import AsyncExitStack
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Iterable, Iterator
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from functools import partial
 from itertools import groupby
@@ -13,12 +13,13 @@ from typing import TYPE_CHECKING, NamedTuple
 import trio
 
 from listener.choosing import chosen
-from listener.config import Acting, Choosing, Config, Ending, Following, Showing
+from listener.config import Config
 from listener.decoded import Decoded, decode
 from listener.ending import Ends
 from listener.formats import Format, csv_head, look_of, make
 from listener.output import NoEvent, account_list, escape, gap_line
 from listener.readiness import Readiness
+from listener.settings import Acting, Choosing, Ending, Following, Showing
 from listener.sources import open_source, tell_health
 from listener.status_line import StatusLine, open_status_line
 from listener.terminal import STDERR, STDOUT, finish, tell, wait_output_closed, write
@@ -34,6 +35,8 @@ FINISH_WITHIN = 0.5
 an output that nobody reads takes longer, and then what it holds may come again after the next start."""
 
 LAGGING_EVERY = 5.0
+LOOK_WITHIN = 2.0
+"""For how many seconds a short run waits to be told which accounts do not exist."""
 
 
 @dataclass(frozen=True)
@@ -86,14 +89,21 @@ async def listen(config: Config, job: Listening, *, announce_to: int) -> None:
         if config.known_tracker is not None and not config.is_websocket and job.accounts:
             from listener.strangers import look_for_strangers
 
-            looking = await stack.enter_async_context(trio.open_nursery())
-            looking.cancel_scope.deadline = math.inf
-            looking.start_soon(look_for_strangers, config, job.accounts)
+            await stack.enter_async_context(_looking(partial(look_for_strangers, config, job.accounts)))
         await following.run(source.receive)
         if actions is not None:
             await actions.finish()
         if stop := screen.ends.stop():
             raise stop
+
+
+@asynccontextmanager
+async def _looking(look: Callable[[], Awaitable[None]]) -> AsyncIterator[None]:
+    """Look for something beside the block. If that is soon over, what was found still counts."""
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(look)
+        yield
+        nursery.cancel_scope.deadline = trio.current_time() + LOOK_WITHIN
 
 
 class _Follower:
@@ -125,12 +135,12 @@ class _Follower:
         self._screen.ends.note_health(away=reason is not None)
         self._waiting.deadline = self._screen.ends.deadline
 
-    async def run(self, receive: Callable[[], object]) -> None:
+    async def run(self, receive: Callable[[], Awaitable[list[Frame]]]) -> None:
         """Return when it is over."""
         ends = self._screen.ends
         while ends.over is None:
             with trio.CancelScope(deadline=ends.deadline) as self._waiting:
-                frames: list[Frame] = await receive()  # type: ignore[misc]
+                frames = await receive()
             if not self._waiting.cancelled_caught:
                 await self._take(frames)
             elif trio.current_time() >= ends.deadline:

@@ -9,11 +9,12 @@ from typing import NamedTuple
 
 import trio
 
-from listener.config import Config, Prompting
+from listener.config import Config
 from listener.conversation import Conversation, NoLine
 from listener.output import escape
 from listener.prompt_commands import ON_OFF, PLACES, Actions
 from listener.prompt_completion import words
+from listener.settings import Prompting
 from listener.signals import cancel_at_signal
 from listener.terminal import Choice, Complete, Ended
 

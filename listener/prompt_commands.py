@@ -7,11 +7,12 @@ from datetime import UTC, datetime
 
 import trio
 
-from listener.config import Config, Following, Showing
+from listener.config import Config
 from listener.conversation import Conversation
 from listener.output import escape
 from listener.prompt_completion import AccountCompletion, words
 from listener.selection import Selection, no_number
+from listener.settings import Following, Showing
 from listener.status import Status, Stop
 from listener.terminal import Choice, Ended, dialogue, tell, wait_end_of_input
 from shared.errors import Misconfigured, Refused, first_leaf

@@ -8,7 +8,7 @@ from contextlib import asynccontextmanager
 
 import trio
 
-from listener.config import Acting, Ending
+from listener.settings import Acting, Ending
 from listener.status import Status, Stop
 from shared.errors import Misconfigured
 from shared.frames import Ready, encode

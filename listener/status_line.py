@@ -10,8 +10,8 @@ from typing import NoReturn
 
 import trio
 
-from listener.config import Showing
 from listener.output import cut_to, escape
+from listener.settings import Showing
 from listener.terminal import STDERR, bottom_line, use_color
 from shared.frames import EventFrame, Frame, Gap, Lagging, Ready
 

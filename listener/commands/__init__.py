@@ -17,7 +17,8 @@ import platformdirs
 import trio
 from click.core import ParameterSource
 
-from listener.config import Acting, Choosing, Config, Ending, Following, Prompting, Showing
+from listener.config import Config
+from listener.settings import Acting, Choosing, Ending, Following, Prompting, Showing
 from listener.status import Status, Stop
 from shared.errors import Misconfigured, Refused, ServerTrouble
 from shared.options import options

@@ -10,7 +10,8 @@ from click.core import ParameterSource
 
 from listener.choosing import EXPECTED, AccountsArgument
 from listener.commands import run, takes, until_signal
-from listener.config import Acting, Choosing, Config, Ending, Following, Showing
+from listener.config import Config
+from listener.settings import Acting, Choosing, Ending, Following, Showing
 from listener.status import Status, Stop
 
 _EXAMPLES = """\b

@@ -15,8 +15,8 @@ import trio.testing
 
 from listener import acting
 from listener.acting import Actions, open_acting
-from listener.config import Acting
 from listener.output import NoEvent
+from listener.settings import Acting
 from shared.errors import Misconfigured
 from shared.frames import EventFrame
 

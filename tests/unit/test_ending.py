@@ -7,9 +7,9 @@ from datetime import UTC, datetime
 import pytest
 import trio
 
-from listener.config import Ending
 from listener.decoded import decode
 from listener.ending import LATE, Ends, parse_until
+from listener.settings import Ending
 from listener.status import Status
 from shared.errors import Misconfigured
 from shared.frames import EventFrame, Ready

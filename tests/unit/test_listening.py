@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 import trio
 
-from listener.config import Choosing, Ending, Showing
 from listener.listening import Listening, Screen
+from listener.settings import Choosing, Ending, Showing
 from listener.status import Status
 from listener.terminal import STDERR, STDOUT, finish
 from shared.frames import Bye, Error, EventFrame, Frame, Gap, Lagging, Ready

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from listener.__main__ import cli
-from listener.config import default_history
+from listener.settings import default_history
 from listener.prompt_history import KEPT, LONGEST, HistoryFile
 
 
