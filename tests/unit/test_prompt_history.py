@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from listener.__main__ import cli
-from listener.settings import default_history
 from listener.prompt_history import KEPT, LONGEST, HistoryFile
+from listener.settings import default_history
 
 
 def test_each_question_has_its_own(tmp_path: Path) -> None:
