@@ -87,9 +87,7 @@ async def listen(config: Config, job: Listening, *, announce_to: int) -> None:
         following = _Follower(screen, relay, bookmark, actions, status_line, readiness)
         source = await stack.enter_async_context(open_source(config, job.accounts, since, following.report))
         if config.known_tracker is not None and not config.is_websocket and job.accounts:
-            from listener.strangers import look_for_strangers
-
-            await stack.enter_async_context(_looking(partial(look_for_strangers, config, job.accounts)))
+            await stack.enter_async_context(_looking_for_strangers(config, job.accounts, following.caught_up))
         await following.run(source.receive)
         if actions is not None:
             await actions.finish()
@@ -98,8 +96,18 @@ async def listen(config: Config, job: Listening, *, announce_to: int) -> None:
 
 
 @asynccontextmanager
-async def _looking(look: Callable[[], Awaitable[None]]) -> AsyncIterator[None]:
-    """Look for something beside the block. If that is soon over, what was found still counts."""
+async def _looking_for_strangers(
+    config: Config, accounts: Collection[int], caught_up: trio.Event
+) -> AsyncIterator[None]:
+    """Look for accounts that do not exist, once there is time for that. If the block is soon over, what was found still
+    counts."""
+
+    async def look() -> None:
+        await caught_up.wait()
+        from listener.strangers import look_for_strangers  # it takes a while to load
+
+        await look_for_strangers(config, accounts)
+
     async with trio.open_nursery() as nursery:
         nursery.start_soon(look)
         yield
@@ -125,6 +133,7 @@ class _Follower:
         self._status_line = status_line
         self._readiness = readiness
         self._waiting = trio.CancelScope()
+        self.caught_up = trio.Event()
 
     def report(self, part: str, reason: str | None) -> None:
         """The server went away, for this reason; or is back."""
@@ -159,6 +168,7 @@ class _Follower:
                 await self._act(self._actions, drawn)
         for frame in frames:
             if isinstance(frame, Ready):
+                self.caught_up.set()
                 await self._readiness.note(frame)
 
     async def _write(self, drawn: Drawn) -> None:
