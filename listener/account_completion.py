@@ -15,6 +15,7 @@ from listener.commands import of_the_group
 from listener.config import Config
 from listener.tracker import Account, open_tracker
 from shared.errors import Misconfigured, Refused, ServerTrouble
+from shared.options import is_file_bad
 
 WITHIN = 0.5
 """For how many seconds the tracker is asked. What is known by then is offered."""
@@ -47,6 +48,8 @@ def _config(context: click.Context) -> Config | None:
     values: dict[str, Any] = {field.name: context.params.get(field.name) for field in fields(Config)}
     sources = {name: context.get_parameter_source(name) for name in values}
     above = of_the_group(context, values)
+    if is_file_bad(context):
+        return None
     if any(values[name] is None and sources[name] is not ParameterSource.DEFAULT for name in values):
         return None
     return Config(**(values | above))

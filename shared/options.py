@@ -66,6 +66,12 @@ def options(
     return decorate
 
 
+def is_file_bad(context: click.Context) -> bool:
+    """Whether there is something wrong with the configuration file, where that was passed over: in `--help` and in
+    completion."""
+    return bool(context.meta.get(__name__, {}).get("is_bad"))
+
+
 def _name(field: dataclasses.Field[Any]) -> str:
     return str(field.metadata["setting"]["name"] or field.name)
 
@@ -160,6 +166,7 @@ class _FileDefaults(MutableMapping[str, Any]):
             try:
                 self._read = self._load(chosen["config"], chosen["profile"])
             except click.BadParameter:
+                chosen["is_bad"] = True
                 if not self._context.resilient_parsing:  # as for --help, and for completion
                     raise
         return self._read

@@ -52,8 +52,8 @@ async def actions(seen: Seen, command: str, **settings: Any) -> AsyncIterator[Ac
 
 
 def event(number: int, account: int = 1, data: str = "x") -> EventFrame:
-    line = f'{{"ID":{account},"Timestamp":"t","Data":"{data}","Host":"h","Position":"p{number}","Seq":{number}}}'
-    return EventFrame(account, number, f"p{number}", line.encode())
+    head = f'{{"ID":{account},"Timestamp":"2021-02-06T17:35:30Z","Data":"{data}","Host":"h"'
+    return EventFrame(account, number, f"p{number}", f'{head},"Position":"p{number}","Seq":{number}}}'.encode())
 
 
 def lines(path: Path) -> list[str]:

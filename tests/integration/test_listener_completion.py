@@ -145,7 +145,7 @@ async def test_at_the_keyboard(shell: str, path: str, people: str, tmp_path: Pat
     program_or_skip(shell)
     (tmp_path / ".zshrc" if shell == "zsh" else tmp_path / "rc").write_text(RC[shell] + "\n")
     command = "zsh -i" if shell == "zsh" else f"bash --noprofile --rcfile {tmp_path}/rc -i"
-    async with tmux(tmp_path, 100, 40, PATH=path, ZDOTDIR=str(tmp_path), LISTENER_TRACKER=people) as terminal:
+    async with tmux(tmp_path, 200, 40, PATH=path, ZDOTDIR=str(tmp_path), LISTENER_TRACKER=people) as terminal:
         await terminal.do(f"clear; exec {command}")
         prompt = "READY%" if shell == "zsh" else "READY$"
         await terminal.wait(lambda lines: [line for line in lines if line] == [prompt])

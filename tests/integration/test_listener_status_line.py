@@ -22,6 +22,13 @@ def shown(lines: list[str]) -> list[str]:
     return [line for line in lines if line]
 
 
+async def clear(terminal: Tmux) -> None:
+    """Begin with an empty screen, once a program has left the terminal."""
+    await terminal.wait(lambda lines: shown(lines)[-1:] == [PROMPT])
+    await terminal.do("clear")
+    await terminal.wait(lambda lines: shown(lines) == [PROMPT])
+
+
 async def test_it_is_the_last_line_below_all_events(redis_url: str, terminal: Tmux) -> None:
     await append(redis_url, *[event(f"first {number}") for number in range(3)])
     await terminal.do(f"{LISTENER} events all --since all --from {redis_url}")
@@ -61,7 +68,7 @@ async def test_it_tells_of_outages_and_gaps(tmp_path: Path, terminal: Tmux) -> N
 
 async def test_it_fits_the_narrowest_terminal(redis_url: str, tmp_path: Path) -> None:
     async with tmux(tmp_path, columns=20, lines=6) as terminal:
-        await terminal.do("clear")
+        await clear(terminal)
         await append(redis_url, event("x"))
         await terminal.do(f"exec 2>&1; {LISTENER} events all --since all --cut --from {redis_url}")
         lines = await terminal.wait(lambda lines: shown(lines)[-1].startswith("connected | "))
@@ -78,14 +85,14 @@ async def test_it_is_not_in_a_file_and_not_where_another_program_writes(redis_ur
     lines = await terminal.wait(lambda lines: shown(lines)[-1] == PROMPT and "0" in lines)
     [recorded] = [line for line in "\n".join(lines).replace("\n", "").split("{")[1:] if line]
     assert json.loads("{" + recorded.partition("}")[0] + "}")["Data"] == "x"
-    await terminal.do("clear")
+    await clear(terminal)
     await terminal.do(f"{source} | cat")
     await terminal.wait_for("listening for")
     await append(redis_url, event("y"))
     lines = await terminal.wait(lambda lines: '"y"' in "".join(lines))
     assert not any("connected |" in line for line in lines)
     await terminal.type("C-c")
-    await terminal.do("clear")
+    await clear(terminal)
     await terminal.do(f"{source} --exec true")
     await terminal.wait_for("listening for")
     assert not any("connected |" in line for line in await terminal.lines())
@@ -103,7 +110,7 @@ async def test_colours_by_account_on_a_terminal_alone(
     rows = [line for line in await terminal.lines(codes=True) if "[1]:" in line or "[2]:" in line]
     assert len(rows) == 2
     assert all(("[38;5;" in row) == colours for row in rows)
-    await terminal.do("clear")
+    await clear(terminal)
     await terminal.do(f"{command} | cat")
     await terminal.wait_for("[2]: ")
     assert not any("[38;5;" in line for line in await terminal.lines(codes=True))
