@@ -229,18 +229,20 @@ class Reader:
             recording.bytes += len(line)
             if recording.line % _LOOK_UP_EVERY == 0:
                 self._look_up()
-            if self._cut is not None:
-                begun, self._cut = self._cut, None
-                if recording.take(begun[0] + line) is None:
-                    continue
-                recording.cut_off(*begun[1:])
-            why = recording.take(line)
-            if why is None:
+            begun, self._cut = self._cut, None
+            if begun is not None and recording.take(begun[0] + line) is None:
                 continue
-            if line.endswith(b"\n"):
-                recording.spoiled(line, why)
-            else:
+            why = recording.take(line)
+            is_whole = why is None or line.endswith(b"\n")
+            if not is_whole and begun is not None and len(begun[0]) < LONGEST_LINE:
+                self._cut = begun[0] + line, *begun[1:]  # a file with nothing but a piece of a line
+                continue
+            if begun is not None:
+                recording.cut_off(*begun[1:])
+            if not is_whole:
                 self._cut = line, name, recording.line
+            elif why is not None:
+                recording.spoiled(line, why)
 
     def end(self) -> None:
         """There is no file after this one."""

@@ -216,6 +216,15 @@ def test_files_cut_anywhere_are_one_recording(damage: Damage, cuts: list[int]) -
         assert pieces.get(kind) == whole.get(kind)
 
 
+@pytest.mark.parametrize("cuts", [[1, 2], [1, 2, 3], [40, 41, 80]])
+def test_a_line_may_be_cut_more_than_once(cuts: list[int]) -> None:
+    log = make_log([1, 1, 1])
+    content = written(log)
+    pieces = [content[begin:end] for begin, end in itertools.pairwise([0, *cuts, len(content)])]
+    assert verify(log, *pieces).whole
+    assert found(verify(log, *pieces)) == {}
+
+
 def test_a_cut_line_at_the_end_is_no_fault() -> None:
     log = make_log([1, 1, 1])
     verdict = verify(log, written(log)[:-30])
