@@ -9,8 +9,8 @@ from dataclasses import dataclass
 import trio
 
 from listener.output import cut_to
-from listener.status_line import Rate, keep_drawn
-from listener.terminal import STDERR, bottom_line, tell, use_color
+from listener.status_line import Rate, drawn_below
+from listener.terminal import STDERR, tell, use_color
 
 TELL_EVERY = 10.0
 _BAR = 24
@@ -74,14 +74,14 @@ class Progress:
 @asynccontextmanager
 async def shown(progress: Progress) -> AsyncIterator[None]:
     """In the block, show it on standard error."""
-    with bottom_line.shown() as has_place:
-        async with trio.open_nursery() as nursery:
-            if has_place:
-                nursery.start_soon(keep_drawn, progress.text, use_color("auto", STDERR))
-            else:
-                nursery.start_soon(_tell_now_and_then, progress)
-            yield
-            nursery.cancel_scope.cancel()
+    async with (
+        drawn_below(progress.text, color=use_color("auto", STDERR)) as has_place,
+        trio.open_nursery() as nursery,
+    ):
+        if not has_place:
+            nursery.start_soon(_tell_now_and_then, progress)
+        yield
+        nursery.cancel_scope.cancel()
 
 
 async def _tell_now_and_then(progress: Progress) -> None:

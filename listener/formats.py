@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import csv
 import io
-import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import partial
 
 import msgspec
 
@@ -16,7 +16,7 @@ from listener.decoded import Decoded
 from listener.output import NoEvent, cut_to, escape, escape_json
 from listener.settings import Showing
 from listener.template import EXPECTED, Template
-from listener.terminal import STDOUT, is_terminal, use_color
+from listener.terminal import STDOUT, columns, is_terminal, use_color
 from shared.errors import Misconfigured, Refused
 
 Format = Callable[[Decoded, bytes], str | bytes]
@@ -51,15 +51,8 @@ def look_of(showing: Showing) -> Look:
         showing.timestamps,
         color=use_color(showing.color, STDOUT),
         safe=terminal,
-        width=_columns if terminal and showing.cut else None,
+        width=partial(columns, STDOUT) if terminal and showing.cut else None,
     )
-
-
-def _columns() -> int:
-    try:
-        return os.get_terminal_size(STDOUT).columns or 80
-    except OSError:
-        return 80
 
 
 def make(look: Look) -> Format:

@@ -84,7 +84,8 @@ async def listen(config: Config, job: Listening, *, announce_to: int) -> None:
         # Commands write to the terminal themselves, and know nothing of the line.
         status_line = await stack.enter_async_context(open_status_line(job.showing, shown=actions is None))
         await stack.enter_async_context(readiness.open())
-        following = _Follower(screen, relay, bookmark, actions, status_line, readiness)
+        moved = bookmark if actions is None else None  # else it is for them to move
+        following = _Follower(screen, relay, moved, actions, status_line, readiness)
         source = await stack.enter_async_context(open_source(config, job.accounts, since, following.report))
         if config.known_tracker is not None and not config.is_websocket and job.accounts:
             await stack.enter_async_context(_looking_for_strangers(config, job.accounts, following.caught_up))
@@ -160,7 +161,7 @@ class _Follower:
             self._relay.pass_on(frames)
         self._status_line.note(frames)
         for drawn in self._screen.draw(frames):
-            if self._bookmark is None or self._actions is not None:
+            if self._bookmark is None:
                 await self._write(drawn)
             else:
                 await finish(partial(self._write, drawn), within=FINISH_WITHIN)
@@ -174,7 +175,7 @@ class _Follower:
     async def _write(self, drawn: Drawn) -> None:
         if drawn.lines:
             await write(drawn.lines, to=drawn.to)
-        if self._bookmark is not None and self._actions is None and drawn.reached is not None:
+        if self._bookmark is not None and drawn.reached is not None:
             self._bookmark.note(drawn.reached)
 
     async def _act(self, actions: Actions, drawn: Drawn) -> None:

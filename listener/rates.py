@@ -7,25 +7,10 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
+from shared.rates import AccountRates, TrackerRates
+
 if TYPE_CHECKING:
     from listener.tracker import Tracker
-
-
-class TrackerRates(msgspec.Struct, frozen=True, rename="pascal"):
-    """Events a second of one tracker; `rate` is that of the last whole second."""
-
-    host: str
-    rate: int
-    minute: float
-    five_minutes: float
-
-
-class AccountRates(msgspec.Struct, frozen=True, rename="pascal"):
-    """Events a second of one account."""
-
-    id: int = msgspec.field(name="ID")
-    minute: float
-    five_minutes: float
 
 
 class Rates(msgspec.Struct, frozen=True, rename="pascal"):

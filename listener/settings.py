@@ -46,7 +46,7 @@ def history_file(text: object) -> Path | None:
 
 @dataclass(frozen=True)
 class Prompting:
-    """What the prompt takes beside that."""
+    """What the prompt takes."""
 
     history: Path | None = setting(
         default_history(),
@@ -59,7 +59,7 @@ class Prompting:
 
 @dataclass(frozen=True)
 class Following:
-    """What `listener events` takes beside that."""
+    """From where to where `listener events` follows, and what it keeps and relays."""
 
     since: str | None = setting(
         None,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections import deque
 from collections.abc import AsyncIterator, Callable, Iterable
 from contextlib import asynccontextmanager
@@ -12,7 +11,7 @@ import trio
 
 from listener.output import cut_to, escape
 from listener.settings import Showing
-from listener.terminal import STDERR, bottom_line, use_color
+from listener.terminal import STDERR, bottom_line, columns, use_color
 from shared.frames import EventFrame, Frame, Gap, Lagging, Ready
 
 DRAW_EVERY = 0.5
@@ -88,26 +87,28 @@ class StatusLine:
 async def open_status_line(showing: Showing, *, shown: bool) -> AsyncIterator[StatusLine]:
     """A status line, shown in the block if there is a place for it, and if it is to be."""
     line = StatusLine()
-    if not shown or not showing.status:
+    if shown and showing.status:
+        async with drawn_below(line.text, color=use_color(showing.color, STDERR)):
+            yield line
+    else:
         yield line
-        return
+
+
+@asynccontextmanager
+async def drawn_below(text_in: Callable[[int], str], *, color: bool, after: float = 0.0) -> AsyncIterator[bool]:
+    """In the block, show what `text_in` gives, in at most so many cells, at the bottom of the terminal, once `after`
+    seconds have passed. Yields whether there is a place for it."""
     with bottom_line.shown() as has_place:
-        if not has_place:
-            yield line
-            return
         async with trio.open_nursery() as nursery:
-            nursery.start_soon(keep_drawn, line.text, use_color(showing.color, STDERR))
-            yield line
+            if has_place:
+                nursery.start_soon(_keep_drawn, text_in, color, after)
+            yield has_place
             nursery.cancel_scope.cancel()
 
 
-async def keep_drawn(text_in: Callable[[int], str], color: bool) -> NoReturn:
-    """Draw the line again and again; `text_in` gives it in at most so many cells."""
+async def _keep_drawn(text_in: Callable[[int], str], color: bool, after: float) -> NoReturn:
+    await trio.sleep(after)
     while True:
-        try:
-            width = os.get_terminal_size(STDERR).columns
-        except OSError:
-            width = 80
-        text = text_in(max((width or 80) - 1, 1))
+        text = text_in(max(columns(STDERR) - 1, 1))
         bottom_line.draw(f"\x1b[2m{text}\x1b[0m" if color else text)
         await trio.sleep(DRAW_EVERY)

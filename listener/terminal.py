@@ -63,6 +63,14 @@ def is_terminal(fd: int) -> bool:
     return os.isatty(fd)
 
 
+def columns(fd: int) -> int:
+    """How many cells a row of the terminal has; 80 where that can't be told."""
+    try:
+        return os.get_terminal_size(fd).columns or 80
+    except OSError:
+        return 80
+
+
 def use_color(wanted: Literal["auto", "always", "never"], fd: int) -> bool:
     """Whether to colour what is written there. See https://no-color.org."""
     if wanted == "auto":

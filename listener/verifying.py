@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import Callable, Sequence
+from contextlib import AbstractAsyncContextManager
 
 import trio
 
 from listener.comparison import Comparison
 from listener.config import Config
-from listener.output import escape
+from listener.output import cut_to, escape
 from listener.recording import Reader, Recording
 from listener.sources import open_source
 from listener.status import Status, Stop
-from listener.terminal import STDERR, is_terminal, tell, write
+from listener.status_line import drawn_below
+from listener.terminal import STDERR, tell, use_color
 from listener.tracker import GIVE_UP
 from shared.errors import Misconfigured
 from shared.frames import Error
@@ -25,8 +26,6 @@ MOST_NAMED = 100
 A log tells less of all accounts than of some: it remembers their common order for the newest events alone."""
 
 _SHOW_AFTER = 1.0
-_SHOW_EVERY = 0.2
-_CLEAR_WITHIN = 0.5
 
 
 async def read(recording: Recording, paths: Sequence[str]) -> None:
@@ -93,24 +92,6 @@ async def compare(
     return comparison
 
 
-@asynccontextmanager
-async def _shown(text: Callable[[], str]) -> AsyncIterator[None]:
+def _shown(text: Callable[[], str]) -> AbstractAsyncContextManager[bool]:
     """Show on a terminal how far it is, once it has taken a while."""
-    if not is_terminal(STDERR):
-        yield
-        return
-    async with trio.open_nursery() as nursery:
-        nursery.start_soon(_show, text)
-        yield
-        nursery.cancel_scope.cancel()
-
-
-async def _show(text: Callable[[], str]) -> None:
-    await trio.sleep(_SHOW_AFTER)
-    try:
-        while True:
-            await write([f"\r{text()}\x1b[K"], to=STDERR, end=b"")
-            await trio.sleep(_SHOW_EVERY)
-    finally:
-        with trio.move_on_after(_CLEAR_WITHIN, shield=True):
-            await write(["\r\x1b[K"], to=STDERR, end=b"")
+    return drawn_below(lambda width: cut_to(text(), width), color=use_color("auto", STDERR), after=_SHOW_AFTER)

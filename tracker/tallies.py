@@ -22,6 +22,7 @@ import msgspec
 import trio
 
 from shared.errors import Unavailable
+from shared.rates import AccountRates, TrackerRates
 
 K = TypeVar("K")
 
@@ -52,23 +53,6 @@ class _Tally(msgspec.Struct, frozen=True):
     host: str
     events: int
     accounts: list[tuple[int, int]]
-
-
-class TrackerRates(msgspec.Struct, frozen=True, rename="pascal"):
-    """Events a second of one host; `rate` is that of the last whole second."""
-
-    host: str
-    rate: int
-    minute: float
-    five_minutes: float
-
-
-class AccountRates(msgspec.Struct, frozen=True, rename="pascal"):
-    """Events a second of one account."""
-
-    id: int = msgspec.field(name="ID")
-    minute: float
-    five_minutes: float
 
 
 class Recent(msgspec.Struct, frozen=True, rename="pascal"):

@@ -354,7 +354,7 @@ async def test_nobody_reads_the_result(redis_url: str, tmp_path: Path) -> None:
 
 def test_a_terminal_shows_how_far_it_is(redis_url: str) -> None:
     command = ["-m", "listener", "verify", "-", "--from", redis_url]
-    with pexpect.spawn(sys.executable, command, env=surroundings(), timeout=PATIENCE) as child:
+    with pexpect.spawn(sys.executable, command, env=surroundings(TERM="xterm"), timeout=PATIENCE) as child:
         child.expect_exact("0 events read")
         child.sendeof()
         child.expect_exact("\x1b[K")  # it is taken away before there is more

@@ -117,7 +117,6 @@ class Damage:
     lines: list[One | bytes] = field(default_factory=list)
     missing: set[tuple[int, int]] = field(default_factory=set)
     altered: list[tuple[int, int]] = field(default_factory=list)
-    foreign: list[tuple[int, int]] = field(default_factory=list)
 
 
 @st.composite

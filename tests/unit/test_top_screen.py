@@ -12,11 +12,12 @@ from hypothesis import strategies as st
 from rich.cells import cell_len
 
 from listener.painter import Terminal
-from listener.rates import AccountRates, Rates, TrackerRates
+from listener.rates import Rates
 from listener.top_figures import Figures, Order
 from listener.top_screen import Drawn, draw, snapshot
 from listener.top_table import columns
 from listener.tracker import Account
+from shared.rates import AccountRates, TrackerRates
 
 PLAIN = Terminal(styles=False)
 UNTIL = datetime(2026, 11, 23, 17, 35, 30, tzinfo=UTC)
