@@ -176,7 +176,7 @@ class Bulk:
         attempts = self._attempts = Attempts()
         results = await patiently(
             tracker.part,
-            lambda: attempts.make(lambda: send_items(tracker, chunk.items, key)),
+            lambda: attempts.make(lambda begun: send_items(tracker, chunk.items, key, begun)),
             self._config.give_up,
             tell,
         )

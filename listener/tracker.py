@@ -81,14 +81,23 @@ class Tracker:
         params: dict[str, str | int] | None = None,
         content: bytes | None = None,
         headers: Mapping[str, str] | None = None,
+        begun: Callable[[], object] | None = None,
     ) -> httpx.Response:
-        """Ask once. Returns an answer of success.
+        """Ask once. Returns an answer of success. `begun` is called when the connection stands, and the first byte goes
+        out: one who gives up before that knows that nothing was done.
 
         Raises RefusedBy; Unavailable if it was certainly not done and may be asked again; OutcomeUnknown if it may have
         been done.
         """
+
+        async def trace(name: str, info: dict[str, Any]) -> None:
+            if begun is not None and name == "http11.send_request_headers.started":
+                begun()
+
         try:
-            response = await self._client.request(method, path, params=params, content=content, headers=headers)
+            response = await self._client.request(
+                method, path, params=params, content=content, headers=headers, extensions={"trace": trace}
+            )
         except (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout) as error:
             raise Unavailable(self.part, _why(error)) from error
         except httpx.HTTPError as error:

@@ -167,7 +167,7 @@ def _run_one(config: Config, account: int, typed: bytes | None, *, is_json: bool
                     position = await patiently(
                         tracker.part,
                         lambda: attempts.make(
-                            lambda: send_event(tracker, account, data, key, JSON if is_json else TEXT)
+                            lambda begun: send_event(tracker, account, data, key, JSON if is_json else TEXT, begun)
                         ),
                         config.give_up,
                         tell,

@@ -5,10 +5,11 @@ from __future__ import annotations
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import asynccontextmanager, suppress
+from contextlib import ExitStack, asynccontextmanager, suppress
 from functools import partial
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -183,6 +184,20 @@ async def test_what_the_tracker_refuses(client: httpx.AsyncClient) -> None:
 async def test_no_tracker_for_too_long() -> None:
     _, err = await send("--tracker", NOWHERE, "--give-up", "0.2s", "1", "x", status=3)
     assert "can't be reached" in err
+    assert "The event was not accepted." in err
+
+
+async def test_given_up_while_it_connects_nothing_was_accepted() -> None:
+    """Its queue of connections is full, so that nobody answers the next one: not one byte of the event went out."""
+    with socket.socket() as server, ExitStack() as waiting:
+        server.bind(("127.0.0.1", 0))
+        server.listen(0)
+        for _ in range(8):
+            one = waiting.enter_context(socket.socket())
+            one.setblocking(False)
+            one.connect_ex(server.getsockname())
+        url = f"http://127.0.0.1:{server.getsockname()[1]}"
+        _, err = await send("--tracker", url, "--give-up", "1s", "1", "x", status=3)
     assert "The event was not accepted." in err
 
 
